@@ -7,7 +7,7 @@ BIN := .venv/bin
 DRIVER_BIN := driver/.venv/bin
 # Where the sandbox keeps everything; a second value gives a second state, not a second cluster at the same time.
 STATE ?= /var/lib/gpu-sandbox
-export GPU_SANDBOX_STATE := $(STATE)
+export GPU_SANDBOX_STATE_DIR := $(STATE)
 # The repository's packages, never a neighbour's.
 export PYTHONNOUSERSITE := 1
 
@@ -30,7 +30,7 @@ show: setup ## The GPUs as slices, with the pods that hold them
 	@$(BIN)/sandbox show
 
 down: setup ## Destroy the stack and the cluster, leaving nothing behind
-	@$(BIN)/sandbox stack destroy
+	@$(BIN)/sandbox stack destroy --best-effort
 	@$(BIN)/sandbox down
 
 status: setup ## What runs, and since when

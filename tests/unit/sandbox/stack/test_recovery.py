@@ -1,0 +1,68 @@
+"""What an interrupted `pulumi` left in the backend is recognised from its files."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gpu_sandbox.stack.recovery import Leftovers, find_leftovers
+
+
+def write(path: Path, content: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return path
+
+
+def lock(backend: Path, content: Any) -> Path:
+    return write(backend / ".pulumi/locks/organization/shop/dev/1.json", content)
+
+
+def ended_process() -> int:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def test_a_backend_that_never_saw_the_stack_has_no_leftovers(tmp_path: Path) -> None:
+    assert find_leftovers(tmp_path, "shop", "dev") == Leftovers((), None, ())
+
+
+def test_a_lock_of_a_living_process_is_held(tmp_path: Path) -> None:
+    lock(tmp_path, {"pid": os.getpid()})
+
+    assert find_leftovers(tmp_path, "shop", "dev") == Leftovers((), os.getpid(), ())
+
+
+@pytest.mark.parametrize("content", [{"pid": "ended"}, {}, "not json", []])
+def test_a_lock_without_a_living_process_is_stale(tmp_path: Path, content: Any) -> None:
+    if content == {"pid": "ended"}:
+        content = {"pid": ended_process()}
+    path = lock(tmp_path, content)
+
+    assert find_leftovers(tmp_path, "shop", "dev") == Leftovers((path,), None, ())
+
+
+def test_another_stacks_lock_is_not_ours(tmp_path: Path) -> None:
+    write(tmp_path / ".pulumi/locks/organization/shop/prod/1.json", {"pid": ended_process()})
+
+    assert find_leftovers(tmp_path, "shop", "dev").stale_locks == ()
+
+
+def test_operations_under_way_are_named(tmp_path: Path) -> None:
+    latest = {"resources": [], "pending_operations": [{"resource": {"urn": "urn:x"}, "type": "creating"}]}
+    write(tmp_path / ".pulumi/stacks/shop/dev.json", {"version": 3, "checkpoint": {"latest": latest}})
+
+    assert find_leftovers(tmp_path, "shop", "dev").pending == ("urn:x",)
+
+
+@pytest.mark.parametrize("checkpoint", [{"checkpoint": {}}, {"checkpoint": {"latest": None}}, "torn {"])
+def test_an_empty_or_torn_checkpoint_has_nothing_pending(tmp_path: Path, checkpoint: Any) -> None:
+    write(tmp_path / ".pulumi/stacks/shop/dev.json", checkpoint)
+
+    assert find_leftovers(tmp_path, "shop", "dev").pending == ()
