@@ -194,8 +194,7 @@ def decode_catalog(document: Mapping[str, Any]) -> Catalog:
         raise CatalogDataError([f"schema is {document.get('schema')!r}, this version reads {_SCHEMA!r}"])
     sources: dict[str, str] = document["sources"]
     boards = [board for family in document["families"] for board in _decode_family(family, sources, problems)]
-    for key in _repeated(board.key for board in boards):
-        problems.append(f"board key {key} is there twice")
+    problems += [f"board key {key} is there twice" for key in _repeated(board.key for board in boards)]
     if problems:
         raise CatalogDataError(problems)
     return Catalog(boards=tuple(boards), sources=sources)

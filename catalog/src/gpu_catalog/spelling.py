@@ -11,7 +11,7 @@ def nearest(word: str, candidates: Iterable[str], limit: int = 4) -> tuple[str, 
 
     by_folded = {candidate.casefold(): candidate for candidate in candidates}
     folded = word.casefold()
-    alike = difflib.get_close_matches(folded, by_folded, n=limit, cutoff=0.5)
+    alike = difflib.get_close_matches(folded, by_folded, n=3, cutoff=0.6)
     containing = sorted((name for name in by_folded if folded and folded in name), key=lambda name: (len(name), name))
     return tuple(by_folded[name] for name in dict.fromkeys([*containing, *alike]))[:limit]
 
