@@ -1,0 +1,1 @@
+"""When an object works: one judgement per kind, on objects as data. Pure; asks no cluster."""
