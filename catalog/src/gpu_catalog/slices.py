@@ -26,17 +26,17 @@ def build_slices(
     node_uid: str,
     pool_generation: int,
     devices: Iterable[Device],
+    *,
     counter_sets: Iterable[Mapping[str, Any]] = (),
 ) -> list[ResourceSlice]:
     """The slices of the pool `node_name`: counter sets first, then devices, each GPU's partitions in slices of their
-    own, so that a change on one GPU changes few slices. Equal devices give equal slices, whatever their order.
-
-    A pool of no devices is one slice without devices, so that what was published before it is replaced.
+    own, so that a change on one GPU changes few slices. Equal devices give equal slices, whatever their order; no
+    devices give no slices.
     """
     contents = [
         *({"sharedCounters": chunk} for chunk in _chunks(sorted(counter_sets, key=_by_name), MAX_COUNTER_SETS)),
         *({"devices": chunk} for group in _groups(devices) for chunk in _chunks(group, _limit(group))),
-    ] or [{"devices": []}]
+    ]
     return [
         {
             "apiVersion": "resource.k8s.io/v1",
