@@ -1,0 +1,150 @@
+"""This node's GPUs as one thing: the NVML session, the declared layout and the current inventory.
+
+Owns when partitions are changed (only on GPUs that no claim holds, each GPU for itself) and keeps the inventory in step with
+what NVML sees. It asks its caller who holds what; it never reads claims itself.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from pathlib import Path
+
+from gpu_dra_driver import inventory as inventories
+from gpu_dra_driver import mig
+from gpu_dra_driver.inventory import Device, Inventory
+from gpu_dra_driver.layout import NO_LAYOUT, NodeLayout, resolve
+from gpu_dra_driver.locks import KeyedLocks
+from gpu_dra_driver.nvml import Gpu, GpuFailure, Nvml, NvmlError
+
+log = logging.getLogger(__name__)
+
+APPLIED, HELD, PENDING, FAILED = "applied", "held", "pending", "failed"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How the layout stands on one GPU: applied, held by a claim, pending a reset, or failed; `message` says why not applied."""
+
+    state: str
+    message: str = ""
+
+
+def gpu_lock(uuid: str) -> str:
+    """Name of the lock that guards one GPU's partitions."""
+    return f"gpu/{uuid}"
+
+
+class Hardware:
+    """The GPUs of this node. Its methods may be called from any thread."""
+
+    def __init__(self, nvml: Nvml, sysfs: Path, locks: KeyedLocks) -> None:
+        self._nvml = nvml
+        self._sysfs = sysfs
+        self._locks = locks
+        self._refreshing = threading.Lock()
+        self._gpus: tuple[Gpu | GpuFailure, ...] = ()
+        self._layout: NodeLayout = NO_LAYOUT
+        self.driver_version = nvml.driver_version()
+        self._cuda_version = nvml.cuda_driver_version()
+        self.inventory: Inventory = inventories.EMPTY
+        self.outcomes: dict[str, Outcome] = {}
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Lists the GPUs anew. A GPU that fails is logged once and left out."""
+        with self._refreshing:
+            self._gpus = tuple(self._nvml.gpus())
+            latest = inventories.build(self._gpus, self.driver_version, self._cuda_version, self._sysfs)
+            for gpu, problem in latest.problems.items():
+                if self.inventory.problems.get(gpu) != problem:
+                    log.warning("%s offers no device: %s", gpu, problem)
+            self.inventory = latest
+
+    def declare(self, layout_name: str, layout_file: Path | None) -> None:
+        """Takes the layout that `apply_layout` shall bring about. Raises LayoutRefusedError before any GPU is touched."""
+        if layout_name:
+            self._layout = resolve(layout_name, layout_file, self._gpus)
+            for uuid, problem in self._layout.problems.items():
+                self._note(uuid, Outcome(FAILED, problem))
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether some GPU is not yet as declared."""
+        return any(outcome.state != APPLIED for outcome in self.outcomes.values())
+
+    def apply_layout(self, held: Callable[[], AbstractSet[str]], promised: Callable[[], AbstractSet[str]]) -> bool:
+        """Makes each free GPU what the layout says; True if anything was changed.
+
+        `held` gives the GPUs that prepared claims hold; such a GPU is not touched. `promised` gives those of which the API has
+        allocated a device that is not prepared yet; from them nothing is taken away.
+        """
+        changed = False
+        for gpu in self._gpus:
+            wanted = None if isinstance(gpu, GpuFailure) else self._layout.wanted.get(gpu.uuid)
+            if isinstance(gpu, GpuFailure) or wanted is None:
+                continue
+            try:
+                outcome, did = self._apply_to(gpu, wanted, held, promised)
+            except (mig.ModePendingError, mig.MigNotSupportedError) as error:
+                outcome, did = (
+                    Outcome(PENDING if isinstance(error, mig.ModePendingError) else FAILED, str(error)),
+                    False,
+                )
+            except NvmlError as error:
+                outcome, did = Outcome(FAILED, f"the layout is only partly applied: {error}"), True
+            self._note(gpu.uuid, outcome)
+            changed |= did
+        if changed:
+            self.refresh()
+        return changed
+
+    def _apply_to(
+        self,
+        gpu: Gpu,
+        wanted: mig.WantedLayout,
+        held: Callable[[], AbstractSet[str]],
+        promised: Callable[[], AbstractSet[str]],
+    ) -> tuple[Outcome, bool]:
+        if mig.plan(gpu, wanted).nothing_to_do:
+            return Outcome(APPLIED), False
+        with self._locks.holding([gpu_lock(gpu.uuid)]):
+            if gpu.uuid in held():
+                return Outcome(
+                    HELD, "a prepared claim holds this GPU; the layout is applied when it is released"
+                ), False
+            fresh = self._nvml.gpu(gpu.uuid)
+            changes = mig.plan(fresh, wanted)
+            if changes.destructive and gpu.uuid in promised():
+                return Outcome(
+                    HELD, "a claim is allocated on this GPU; the layout is applied when it is released"
+                ), False
+            mig.apply(self._nvml, fresh, changes)
+        log.info("GPU %d: layout applied: %s", gpu.index, mig.describe(wanted.instances))
+        return Outcome(APPLIED), not changes.nothing_to_do
+
+    def _note(self, uuid: str, outcome: Outcome) -> None:
+        if outcome.state != APPLIED and self.outcomes.get(uuid) != outcome:
+            log.warning("GPU %s: MIG layout %s: %s", uuid, outcome.state, outcome.message)
+        self.outcomes[uuid] = outcome
+
+    def find(self, name: str) -> Device | None:
+        """The device of this name as it is now; looks at the GPU itself, since the inventory is a memory.
+
+        Lists the GPUs anew when the memory is wrong. None if there is no such device (any more). Raises NvmlError when the GPU fails.
+        """
+        device = self.inventory.devices.get(name)
+        if device is not None and self._is_current(device):
+            return device
+        self.refresh()
+        return self.inventory.devices.get(name)
+
+    def _is_current(self, device: Device) -> bool:
+        if device.partition is None:
+            mode = self._nvml.mig_mode(device.gpu_uuid)
+            return mode is None or not mode.current
+        ids = (device.partition.gi_id, device.partition.ci_id)
+        return self._nvml.mig_device_uuid(device.gpu_uuid, *ids) == device.uuid
