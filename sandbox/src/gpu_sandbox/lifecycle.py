@@ -1,0 +1,354 @@
+"""Brings a sandbox up and down, from the host's side: checks, files, the supervisor's start, and waiting for it.
+
+Every step may be interrupted and run again. A lock in the state directory keeps two commands apart; what the
+supervisor does once it runs is its own business.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import importlib
+import importlib.util
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from gpu_sandbox import cgroups, cleanup, pki, preflight, status, supervisor_control
+from gpu_sandbox.components import pause_image
+from gpu_sandbox.settings import (
+    INNER_API_PORT,
+    Extent,
+    Settings,
+    StatePaths,
+    binaries,
+    new_sandbox_id,
+    read_settings,
+    write_settings,
+)
+from gpu_sandbox.supervisor_control import NotRunning, Report
+from gpu_sandbox.supervisor_plan import ComponentStatus, Overall, State
+
+_POLL_SECONDS = 0.05
+_READY_TIMEOUT = 180.0
+_STOP_TIMEOUT = 40.0
+
+Progress = Callable[[str], None]
+
+
+class SandboxError(Exception):
+    """The sandbox could not be brought into the wanted state; the text says why and what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What the user asked for; None means: as it is, or the default."""
+
+    api_port: int | None = None
+    board: str | None = None
+    gpus: int | None = None
+    mig_enabled: bool | None = None
+    extent: Extent | None = None
+    dns: bool | None = None
+
+    def chosen(self) -> dict[str, object]:
+        return {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Running:
+    """A sandbox that is up."""
+
+    settings: Settings
+    paths: StatePaths
+    report: Report
+    was_running: bool
+
+
+def up(paths: StatePaths, options: Options, progress: Progress) -> Running:
+    """Bring the sandbox up and wait until it is ready; does nothing to one that is.
+
+    Raises PreflightError, SandboxError or SettingsError.
+    """
+    problems = preflight.check_platform()
+    if problems:
+        raise preflight.PreflightError(problems)
+    with _locked(paths, "sandbox up"):
+        settings = _settings(paths, options)
+        try:
+            report = supervisor_control.status(paths.control_socket)
+        except NotRunning:
+            was_running = False
+            _start(paths, settings, progress)
+        else:
+            was_running = report.overall is Overall.READY
+            _retry_given_up(paths, report, progress)
+        report = _wait_until_ready(paths, progress)
+    return Running(settings, paths, report, was_running)
+
+
+def down(paths: StatePaths, progress: Progress, *, keep_data: bool = False) -> bool:
+    """Take the sandbox down and leave nothing of it, but its data if asked; False if there was none.
+
+    Raises SandboxError.
+    """
+    problems = preflight.check_platform()
+    if problems:
+        raise preflight.PreflightError(problems)
+    if not paths.root.exists() and not cleanup.sandbox_ids(paths):
+        cleanup.remove_mount_points()
+        return False
+    with _locked(paths, "sandbox down"):
+        if set(paths.root.iterdir()) - {paths.lock, paths.settings, paths.run} and not paths.settings.exists():
+            raise SandboxError(
+                f"{paths.root} holds files but no {paths.settings.name}: it is left alone, remove it by hand"
+            )
+        if keep_data:
+            _stop_gently(paths, progress)
+        try:
+            cleanup.end_processes(paths)
+            cleanup.remove_mount_points()
+            if keep_data:
+                shutil.rmtree(paths.run, ignore_errors=True)
+            else:
+                cleanup.remove_state(paths)
+        except (cleanup.CleanupError, OSError) as error:
+            raise SandboxError(f"the sandbox in {paths.root} is not gone completely: {error}") from error
+    return True
+
+
+def restart(paths: StatePaths, component: str, progress: Progress) -> Report:
+    """Restart a component, or `node` like a reboot, and wait until everything is ready again.
+
+    Raises SandboxError, NotRunning or Refused.
+    """
+    with _locked(paths, f"sandbox restart {component}"):
+        supervisor_control.request(paths.control_socket, timeout=_STOP_TIMEOUT, command="restart", name=component)
+        return _wait_until_ready(paths, progress, only_changes=True)
+
+
+def running_settings(paths: StatePaths) -> Settings:
+    """The settings of the sandbox in this directory. Raises SandboxError if there is none."""
+    settings = read_settings(paths)
+    if settings is None:
+        raise SandboxError(f"there is no sandbox in {paths.root}; start one with `sandbox up`")
+    return settings
+
+
+# Steps of `up`.
+
+
+def _settings(paths: StatePaths, options: Options) -> Settings:
+    """The settings to run with; those of a running sandbox cannot be changed."""
+    existing = read_settings(paths)
+    chosen = options.chosen()
+    if existing is None:
+        return _with_product_name(Settings(sandbox_id=new_sandbox_id(), bin_dir=binaries(), **chosen))  # type: ignore[arg-type]
+    wanted = dataclasses.replace(existing, **chosen)  # type: ignore[arg-type]
+    if wanted != existing:
+        with contextlib.suppress(NotRunning):
+            supervisor_control.supervisor_pid(paths.control_socket)
+            changed = ", ".join(
+                f"{name} is {getattr(existing, name)!s}, not {value!s}"
+                for name, value in chosen.items()
+                if getattr(existing, name) != value
+            )
+            raise SandboxError(
+                f"the sandbox in {paths.root} runs with other settings: {changed}; run `sandbox down` first"
+            )
+    return _with_product_name(dataclasses.replace(wanted, bin_dir=binaries()))
+
+
+def _with_product_name(settings: Settings) -> Settings:
+    if settings.extent is Extent.API:
+        return settings
+    from gpu_catalog.boards import load_catalog  # noqa: PLC0415  only a node needs to know its GPUs
+
+    return dataclasses.replace(settings, product_name=load_catalog().board(settings.board).product_name)
+
+
+def _start(paths: StatePaths, settings: Settings, progress: Progress) -> None:
+    # What a killed supervisor left; its namespaces are gone with it, its control groups are not.
+    cleanup.end_processes(paths)
+    problems = preflight.check(paths, settings)
+    if problems:
+        raise preflight.PreflightError(problems)
+    write_settings(paths, settings)
+    _write_files(paths, settings)
+    if settings.extent is Extent.CLUSTER:
+        cleanup.make_mount_points()
+        _install_gpus(paths, settings, progress)
+    _launch_supervisor(paths, settings)
+
+
+def _write_files(paths: StatePaths, settings: Settings) -> None:
+    paths.root.chmod(0o755)
+    # Sockets of an earlier run must not be taken for this one's.
+    shutil.rmtree(paths.run, ignore_errors=True)
+    for directory in (paths.run, paths.logs, paths.config, paths.node, paths.cdi, paths.kubelet):
+        directory.mkdir(exist_ok=True)
+    pki.ensure(paths.pki)
+    paths.kubeconfigs.mkdir(mode=0o700, exist_ok=True)
+    for client in pki.CLIENTS:
+        text = pki.kubeconfig(paths.pki, client, f"https://127.0.0.1:{INNER_API_PORT}")
+        pki.write_secret(paths.kubeconfigs / f"{client}.yaml", text)
+    pki.write_secret(paths.kubeconfig, pki.kubeconfig(paths.pki, "admin", f"https://127.0.0.1:{settings.api_port}"))
+    if settings.extent is Extent.CLUSTER and not pause_image.archive(paths.config).exists():
+        try:
+            pause_image.build(paths.config)
+        except subprocess.CalledProcessError as error:
+            raise SandboxError(f"the C compiler cannot build the pods' pause program:\n{error.stderr}") from error
+
+
+def _install_gpus(paths: StatePaths, settings: Settings, progress: Progress) -> None:
+    began = time.monotonic()
+    if importlib.util.find_spec("gpu_sandbox.gpus") is None:
+        return
+    gpus = importlib.import_module("gpu_sandbox.gpus")
+    gpus.install(paths.driver_root, settings.board, settings.gpus, settings.mig_enabled)
+    progress(f"{settings.gpus} simulated {settings.product_name} installed ({time.monotonic() - began:.1f} s)")
+
+
+def _launch_supervisor(paths: StatePaths, settings: Settings) -> None:
+    """Start process 1 in its own world. The listening socket is opened here, so it belongs to the host's network."""
+    with socket.socket() as listener, paths.log("supervisor").open("a") as log:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", settings.api_port))
+        listener.listen(512)
+        started = subprocess.run(
+            [
+                *(sys.executable, "-P", "-m", "gpu_sandbox.isolation"),
+                *(settings.sandbox_id, str(paths.root), str(listener.fileno())),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            pass_fds=(listener.fileno(),),
+            start_new_session=True,  # Ctrl-C at `sandbox up` must not reach the cluster
+            cwd="/",
+            env={key: value for key, value in os.environ.items() if key in {"PATH", "LANG", "PYTHONPATH", "HOME"}},
+            check=False,
+        )
+    if started.returncode != 0:
+        raise SandboxError(f"the sandbox's namespaces cannot be created:\n{status.log_tail(paths.log('supervisor'))}")
+
+
+def _retry_given_up(paths: StatePaths, report: Report, progress: Progress) -> None:
+    for component in report.components:
+        if component.state in {State.FAILED, State.STOPPED}:
+            progress(f"{component.name} had been given up, trying again")
+            supervisor_control.request(paths.control_socket, command="restart", name=component.name)
+
+
+def _wait_until_ready(paths: StatePaths, progress: Progress, *, only_changes: bool = False) -> Report:
+    began = time.monotonic()
+    shown: dict[str, State] = {}
+    seen_alive = False
+    while True:
+        report = None
+        try:
+            report = supervisor_control.status(paths.control_socket)
+            seen_alive = True
+        except NotRunning:
+            # Between its start and its first answer it boots the machine; after that, silence means it is gone.
+            if seen_alive or (time.monotonic() - began > 1 and not _supervisor_lives(paths)):
+                raise SandboxError(_gone(paths)) from None
+        if report is not None:
+            if only_changes and not shown:
+                shown = {component.name: component.state for component in report.components}
+            for component in report.components:
+                if shown.get(component.name) is not component.state:
+                    shown[component.name] = component.state
+                    _show(component, time.monotonic() - began, progress)
+            failed = [component for component in report.components if component.state is State.FAILED]
+            if failed:
+                raise SandboxError("\n".join(_explain(paths, component) for component in failed))
+            if report.overall is Overall.READY:
+                return report
+        if time.monotonic() - began > _READY_TIMEOUT:
+            waiting = [c for c in (report.components if report else ()) if c.state not in {State.READY, State.DONE}]
+            explained = "\n".join(_explain(paths, c) for c in waiting if c.state is not State.WAITING)
+            raise SandboxError(f"the sandbox is not ready after {_READY_TIMEOUT:.0f} s\n{explained or _gone(paths)}")
+        time.sleep(_POLL_SECONDS)
+
+
+def _show(component: ComponentStatus, seconds: float, progress: Progress) -> None:
+    if component.state in {State.READY, State.DONE}:
+        progress(f"{component.name} {component.state} ({seconds:.1f} s)")
+    elif component.state is State.BACKOFF:
+        progress(f"{component.name} ended ({component.detail}), starting it again")
+
+
+def _explain(paths: StatePaths, component: ComponentStatus) -> str:
+    log = paths.log(component.name)
+    state = f"{component.state}: {component.detail}" if component.detail else f"still {component.state}"
+    tail = "\n".join(f"    {line}" for line in status.log_tail(log).splitlines())
+    return f"{component.name} {state}. The end of {log}:\n{tail}"
+
+
+def _gone(paths: StatePaths) -> str:
+    log = paths.log("supervisor")
+    return f"the supervisor is gone. The end of {log}:\n{status.log_tail(log)}\nRun `sandbox up` again."
+
+
+def _supervisor_lives(paths: StatePaths) -> bool:
+    return any(cgroups.processes(sandbox_id) for sandbox_id in cleanup.sandbox_ids(paths))
+
+
+# Steps of `down`.
+
+
+def _stop_gently(paths: StatePaths, progress: Progress) -> None:
+    try:
+        supervisor_control.request(paths.control_socket, command="stop")
+    except NotRunning:
+        return
+    progress("stopping the components")
+    deadline = time.monotonic() + _STOP_TIMEOUT
+    while _supervisor_lives(paths) and time.monotonic() < deadline:
+        time.sleep(_POLL_SECONDS)
+
+
+# The lock.
+
+
+@contextlib.contextmanager
+def _locked(paths: StatePaths, what: str) -> Iterator[None]:
+    """Hold the state directory's lock; a directory made for that alone goes when the work fails.
+
+    Raises SandboxError if another command holds it.
+    """
+    existed = paths.root.exists()
+    while True:
+        try:
+            paths.root.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(paths.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError:
+            continue  # `sandbox down` removed the directory between the two calls
+        except (FileExistsError, NotADirectoryError):
+            raise SandboxError(f"{paths.root} is not a directory; choose another one with --state-dir") from None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(descriptor, 200).decode(errors="replace").strip()
+            os.close(descriptor)
+            raise SandboxError(f"another command works on the sandbox in {paths.root}: {holder}; wait for it") from None
+        # `sandbox down` removes the directory with the lock in it: only a lock that is still there counts.
+        with contextlib.suppress(FileNotFoundError):
+            if paths.lock.stat().st_ino == os.fstat(descriptor).st_ino:
+                break
+        os.close(descriptor)
+    try:
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"`{what}`, process {os.getpid()}\n".encode())
+        yield
+    finally:
+        if not existed and paths.root.is_dir() and set(paths.root.iterdir()) <= {paths.lock}:
+            shutil.rmtree(paths.root, ignore_errors=True)
+        os.close(descriptor)
