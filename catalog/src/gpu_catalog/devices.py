@@ -25,6 +25,8 @@ _VERSION = re.compile(r"v?(\d+)(?:\.(\d+))?(?:\.(\d+))?(-[0-9A-Za-z.-]+)?(\+[0-9
 _PCI_BUS_ID = re.compile(r"([0-9a-f]+):([0-9a-f]{2}:[0-9a-f]{2}\.[0-9a-f])")
 _MAX_ATTRIBUTE = 64
 """Longest string or version the API server takes as an attribute value."""
+_MAX_KEYS = 32
+"""Most attributes and capacities, together, that the API server takes of one device."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,7 +173,11 @@ def describe_mig(facts: MigFacts) -> Device:
     if facts.uuid is not None:
         units = range(facts.start, facts.start + facts.size)
         device["attributes"] = _sorted({**device["attributes"], "uuid": {"string": facts.uuid}})
-        device["capacity"] = _sorted({**device["capacity"], **{f"memorySlice{unit}": {"value": "1"} for unit in units}})
+        memory_slices = {f"memorySlice{unit}": {"value": "1"} for unit in units}
+        # A partition of all 12 units of an RTX PRO would be refused for its number of keys, and with it the whole
+        # slice; its place is also in its name.
+        if len(device["attributes"]) + len(device["capacity"]) + len(memory_slices) <= _MAX_KEYS:
+            device["capacity"] = _sorted({**device["capacity"], **memory_slices})
     return device
 
 
