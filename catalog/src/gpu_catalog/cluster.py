@@ -32,23 +32,38 @@ def read_cluster(kubeconfig: Path | None = None) -> ClusterObjects:
 
     Claims and pods of all namespaces are read, since any of them can hold a device. Raises ClusterError.
     """
-    where = f"kubeconfig {kubeconfig}" if kubeconfig else "the cluster"
-    try:
-        config = KubeConfig.from_file(kubeconfig) if kubeconfig else KubeConfig.from_env()
-        with Client(config, timeout=httpx2.Timeout(10.0)) as client:
-            where = client.config.cluster.server
+    with _client(kubeconfig) as client:
+        server = client.config.cluster.server
+        try:
             return ClusterObjects(
                 slices=tuple(each.to_dict() for each in client.list(ResourceSlice)),
                 claims=tuple(each.to_dict() for each in client.list(ResourceClaim, namespace="*")),
                 pods=tuple(each.to_dict() for each in client.list(Pod, namespace="*")),
             )
-    except ApiError as error:
-        if error.status.code == httpx2.codes.NOT_FOUND:
-            raise ClusterError(
-                f"{where} does not serve resource.k8s.io/v1: Kubernetes 1.34 or later is needed"
-            ) from None
-        raise ClusterError(f"{where} refused to list devices, claims or pods: {error.status.message}") from None
-    except httpx2.HTTPError as error:
-        raise ClusterError(f"cannot reach {where}: {error}; is the cluster up, and KUBECONFIG its own?") from None
-    except (ConfigError, yaml.YAMLError, OSError, AssertionError, KeyError, TypeError, ValueError) as error:
-        raise ClusterError(f"cannot use {where}: {error}; name a kubeconfig with --kubeconfig or KUBECONFIG") from None
+        except ApiError as error:
+            if error.status.code == httpx2.codes.NOT_FOUND:
+                needed = "Kubernetes 1.34 or later is needed"
+                raise ClusterError(f"{server} does not serve resource.k8s.io/v1: {needed}") from None
+            raise ClusterError(f"{server} refused to list devices, claims or pods: {error.status.message}") from None
+        except httpx2.HTTPError as error:
+            raise ClusterError(f"cannot reach {server}: {error}; is the cluster up, and KUBECONFIG its own?") from None
+
+
+def _client(kubeconfig: Path | None) -> Client:
+    try:
+        config = KubeConfig.from_file(kubeconfig) if kubeconfig else KubeConfig.from_env()
+        return Client(config, timeout=httpx2.Timeout(10.0))
+    except (
+        ConfigError,
+        OSError,
+        yaml.YAMLError,
+        AssertionError,
+        AttributeError,
+        LookupError,
+        TypeError,
+        ValueError,
+    ) as error:
+        # lightkube tells the first two by their own names; a malformed file ends in any of the others.
+        where = f"kubeconfig {kubeconfig}" if kubeconfig else "the kubeconfig"
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ClusterError(f"cannot use {where}: {reason}; name one with --kubeconfig or KUBECONFIG") from None

@@ -20,6 +20,7 @@ _COLOURS = {"1": "cyan", "2": "green", "3": "yellow", "4": "magenta", "7": "blue
 _WHOLE = "white"
 _WIDEST = 113
 """Columns of bar beyond which a wider terminal makes nothing clearer."""
+_FIT = "MIG profiles, and how many fit one GPU"
 _PHASES = {"Running": "green", "Succeeded": "dim", "Pending": "yellow", "Failed": "red", "Terminating": "dim"}
 
 
@@ -31,14 +32,14 @@ def draw(occupancy: Occupancy) -> RenderableType:
 
 
 def draw_node(node: Node) -> RenderableType:
-    heading = Text.assemble((node.name, "bold"), f"  {_products(node.gpus)}, {node.devices} slices, {node.held} held")
+    heading = Text.assemble((node.name, "bold"), f"  {_products(node.gpus)}, {node.devices} devices, {node.held} held")
     return Group(heading, Bars(node.gpus))
 
 
 def draw_pods(pods: Sequence[PodClaim]) -> RenderableType:
     if not pods:
         return Text("No pod has a claim on a GPU.")
-    table = _table("pod", "claim", "device", "node", "phase")
+    table = _table("pod", "claim", "device", "node", "phase", folded=("pod", "claim"))
     namespaces = {row.namespace for row in pods}
     for row in pods:
         table.add_row(
@@ -63,7 +64,7 @@ class Bars:
         for gpu in self.gpus:
             unit = (width - 1) // gpu.units
             for name, attribute in ((gpu.name, "label"), ("", "caption")):
-                line = Text(name.ljust(margin), "bold", no_wrap=True, overflow="crop")
+                line = Text(no_wrap=True, overflow="crop").append(name.ljust(margin), "bold")
                 for segment in gpu.segments:
                     line.append("│", "dim")
                     line.append_text(_stretch(segment, getattr(segment, attribute), segment.size * unit - 1))
@@ -73,7 +74,7 @@ class Bars:
 
 def draw_boards(catalog: Catalog) -> RenderableType:
     """Every board with how many of each profile one of it holds."""
-    table = _table("board", "memory", "CUDA", "MIG profiles, and how many fit one GPU")
+    table = _table("board", "memory", "CUDA", _FIT, folded=("board", _FIT))
     families: dict[str, list[Board]] = {}
     for board in catalog.boards:
         families.setdefault(board.family, []).append(board)
@@ -98,7 +99,9 @@ def draw_board(board: Board) -> RenderableType:
     )
     if not board.mig_capable:
         return Group(heading, Text("no MIG"))
-    table = _table("profile", "id", "MiB", *("SM", "CE", "DEC", "ENC", "JPG", "OFA"), "fit", "units", "starts")
+    table = _table(
+        "profile", "id", "MiB", *("SM", "CE", "DEC", "ENC", "JPG", "OFA"), "fit", "units", "starts", folded=("starts",)
+    )
     for profile in board.profiles:
         table.add_row(
             _marked(profile),
@@ -119,10 +122,11 @@ def _marked(profile: Profile) -> str:
     return f"{profile.name}~" if set(profile.unverified_fields) - {"ci_profile_id"} else profile.name
 
 
-def _table(*columns: str) -> Table:
+def _table(*columns: str, folded: Sequence[str]) -> Table:
+    """A table without lines, in which only the `folded` columns give way on a narrow terminal."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", no_wrap=column not in folded)
     return table
 
 

@@ -53,3 +53,27 @@ def partitioned(minor: int, board: Board = A100, **counts: int) -> list[Device]:
 
 def whole(minor: int, board: Board = A100) -> Device:
     return describe_gpu(gpu(minor, board))
+
+
+def claim(name: str, *devices: str, pods: tuple[str, ...] = (), pool: str = "node-a", **result: Any) -> dict[str, Any]:
+    """A ResourceClaim of namespace `default` with these devices allocated, reserved for these pods."""
+    results = [
+        {"request": "gpu", "driver": "gpu.nvidia.com", "pool": pool, "device": device, **result} for device in devices
+    ]
+    status: dict[str, Any] = {"allocation": {"devices": {"results": results}}} if devices else {}
+    if pods:
+        status["reservedFor"] = [{"resource": "pods", "name": pod, "uid": f"uid-{pod}"} for pod in pods]
+    return {"metadata": {"name": name, "namespace": "default"}, "spec": {}, "status": status}
+
+
+def pod(name: str, claim_name: str, *, phase: str = "Running", node: str = "node-a", **metadata: Any) -> dict[str, Any]:
+    """A Pod of namespace `default` whose claim was made from a template."""
+    return {
+        "metadata": {"name": name, "namespace": "default", **metadata},
+        "spec": {
+            "containers": [{"name": "work", "image": "work"}],
+            "resourceClaims": [{"name": "gpu", "resourceClaimTemplateName": "one-slice"}],
+            **({"nodeName": node} if node else {}),
+        },
+        "status": {"phase": phase, "resourceClaimStatuses": [{"name": "gpu", "resourceClaimName": claim_name}]},
+    }

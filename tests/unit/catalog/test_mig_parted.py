@@ -322,14 +322,18 @@ def entries(draw: st.DrawFn) -> MigPartedEntry:
     profiles = st.sampled_from(["1g.5gb", "1g.5gb+me", "3g.20gb", "1g.24gb-me"])
     counts = draw(st.dictionaries(profiles, st.integers(0, 7))) if enabled else {}
     return MigPartedEntry(
-        device_filter=tuple(draw(st.lists(st.from_regex(r"\A0x[0-9A-F]{4}10DE\Z"), max_size=3))),
+        device_filter=tuple(draw(st.lists(st.sampled_from(["0x20B010DE", "0x20B210DE", "0x233010DE"]), max_size=3))),
         devices=draw(st.none() | st.lists(st.integers(0, 15), min_size=1).map(tuple)),
         mig_enabled=enabled,
         mig_devices=tuple(counts.items()),
     )
 
 
-@given(st.dictionaries(st.from_regex(r"\A[a-z][a-z0-9.+-]*\Z"), st.lists(entries(), min_size=1).map(tuple)))
+@given(
+    st.dictionaries(
+        st.text("ayes1-.+: #'\"", min_size=1), st.lists(entries(), min_size=1, max_size=2).map(tuple), max_size=3
+    )
+)
 def test_any_file_survives_writing_and_reading(configs: dict[str, tuple[MigPartedEntry, ...]]) -> None:
     file = MigPartedFile(configs)
 
