@@ -66,8 +66,8 @@ class KubernetesProvider(provider_pb2_grpc.ResourceProviderServicer):
         return plugin_pb2.PluginInfo(version=self._version)
 
     def GetSchema(self, request: Any, context: grpc.ServicerContext) -> Any:
-        # Enough for the engine to know the package; code generation needs the schema of Pulumi's own provider.
-        return provider_pb2.GetSchemaResponse(schema=f'{{"name": "kubernetes", "version": "{self._version}"}}')
+        what = "the package schema, which generates code; with `pulumi import` add --generate-code=false"
+        abort(context, grpc.StatusCode.UNIMPLEMENTED, unsupported(what))
 
     def CheckConfig(self, request: Any, context: grpc.ServicerContext) -> Any:
         inputs = decode(request.news)

@@ -1,0 +1,29 @@
+"""`sandbox pulumi -- ARGUMENTS`: Pulumi's command line, pointed at the sandbox. Adds nothing to what Pulumi does."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gpu_sandbox.settings import DEFAULT_STATE_DIR, STATE_DIR_ENV
+from gpu_sandbox.standins.install import environment, find_official_cli, pulumi_binary
+
+# For the mounting application: everything after `pulumi` is Pulumi's.
+CONTEXT_SETTINGS = {"ignore_unknown_options": True, "allow_interspersed_args": False}
+
+
+def pulumi_command(
+    arguments: Annotated[list[str] | None, typer.Argument(help="What to pass to pulumi.")] = None,
+    state_dir: Annotated[
+        Path, typer.Option(envvar=STATE_DIR_ENV, help="Where the sandbox keeps its data.")
+    ] = DEFAULT_STATE_DIR,
+) -> None:
+    """Run Pulumi against the sandbox, with its own state, secrets and plugins."""
+    binary = pulumi_binary(find_official_cli())
+    environ = environment(state_dir)
+    given = arguments or []
+    asks_nothing = [] if sys.stdin.isatty() and sys.stdout.isatty() else ["--non-interactive"]
+    sys.stdout.flush()
+    os.execve(binary, [str(binary), *given, *asks_nothing], environ)  # noqa: S606 - becomes Pulumi, so signals reach it
