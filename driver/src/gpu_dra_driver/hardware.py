@@ -52,17 +52,14 @@ class Hardware:
         self._cuda_version = nvml.cuda_driver_version()
         self.inventory: Inventory = inventories.EMPTY
         self.outcomes: dict[str, Outcome] = {}
+        self._reported: dict[str, str] = {}
         self.refresh()
 
     def refresh(self) -> None:
-        """Lists the GPUs anew. A GPU that fails is logged once and left out."""
+        """Lists the GPUs anew; one that fails is left out."""
         with self._refreshing:
             self._gpus = tuple(self._nvml.gpus())
-            latest = inventories.build(self._gpus, self.driver_version, self._cuda_version, self._sysfs)
-            for gpu, problem in latest.problems.items():
-                if self.inventory.problems.get(gpu) != problem:
-                    log.warning("%s offers no device: %s", gpu, problem)
-            self.inventory = latest
+            self.inventory = inventories.build(self._gpus, self.driver_version, self._cuda_version, self._sysfs)
 
     def declare(self, layout_name: str, layout_file: Path | None) -> None:
         """Takes the layout that `apply_layout` shall bring about. Raises LayoutRefusedError before any GPU is touched."""
@@ -100,7 +97,16 @@ class Hardware:
             changed |= did
         if changed:
             self.refresh()
+        self._report()
         return changed
+
+    def _report(self) -> None:
+        """Says once of each GPU that offers nothing why: after the layout, which is what most empty GPUs are waiting for."""
+        problems = dict(self.inventory.problems)
+        for gpu, problem in problems.items():
+            if self._reported.get(gpu) != problem:
+                log.warning("%s offers no device: %s", gpu, problem)
+        self._reported = problems
 
     def _apply_to(
         self,

@@ -191,6 +191,8 @@ class Nvml:
         self._nvml: Any = pynvml
         try:
             self._nvml.nvmlLib = ctypes.CDLL(str(library))
+            # pynvml remembers functions by name: those of a library that was open before would be called.
+            self._nvml._nvmlGetFunctionPointer_cache.clear()  # noqa: SLF001 - it offers no other way
         except OSError as error:
             raise LibraryNotFoundError(f"cannot load {library}: {error}") from error
         self._profiles: dict[str, tuple[InstanceProfile, ...]] = {}
