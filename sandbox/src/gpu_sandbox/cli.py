@@ -10,9 +10,10 @@ import importlib
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperCommand
 
 from gpu_sandbox import settings as _settings
 
@@ -24,6 +25,7 @@ app = typer.Typer(
     help="A real Kubernetes on this machine, with simulated NVIDIA GPUs.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help is on the screen in half the time
 )
 
 StateDir = Annotated[
@@ -76,6 +78,8 @@ def up(  # noqa: PLR0917  typer passes by name
         running = lifecycle.up(paths, options, typer.echo)
     except (lifecycle.SandboxError, preflight.PreflightError, _settings.SettingsError) as error:
         _fail(error)
+    except KeyboardInterrupt:
+        _fail("interrupted; run `sandbox up` again to go on, or `sandbox down` to remove what was started", 130)
     if running.was_running:
         typer.echo(f"the sandbox in {paths.root} is already up")
     else:
@@ -199,10 +203,16 @@ def restart(
         _fail(error)
 
 
-_PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+class _PassOn(TyperCommand):
+    """A command whose arguments belong to another program, `--` and `--help` included."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        # A first `--` only says that what follows is not for this command.
+        ctx.args = args[1:] if args[:1] == ["--"] else list(args)
+        return []
 
 
-@app.command(context_settings=_PASS_ON, add_help_option=False)
+@app.command(cls=_PassOn)
 def kubectl(context: typer.Context) -> None:
     """Run kubectl as the sandbox's administrator: sandbox kubectl get pods -A."""
     paths = _paths(_settings.state_dir_from_environment())
@@ -210,7 +220,7 @@ def kubectl(context: typer.Context) -> None:
     _run(str(_require(paths).bin_dir / "kubectl"), context.args, environment)
 
 
-@app.command(context_settings=_PASS_ON, add_help_option=False)
+@app.command(cls=_PassOn)
 def ctr(context: typer.Context) -> None:
     """Run containerd's ctr on the sandbox's images and containers: sandbox ctr images ls."""
     paths = _paths(_settings.state_dir_from_environment())
@@ -219,7 +229,7 @@ def ctr(context: typer.Context) -> None:
     _run(*_inside(paths, [str(settings.bin_dir / "ctr"), *arguments]))
 
 
-@app.command(context_settings=_PASS_ON, add_help_option=False)
+@app.command(cls=_PassOn)
 def enter(context: typer.Context) -> None:
     """Run a command on the node, inside the sandbox's namespaces: sandbox enter ip addr. A shell by default."""
     paths = _paths(_settings.state_dir_from_environment())
@@ -249,27 +259,46 @@ def _require(paths: _settings.StatePaths) -> _settings.Settings:
 
 
 def _run(program: str, arguments: list[str], environment: dict[str, str] | None = None) -> NoReturn:
-    # `--` ends this command's own options; what follows belongs to the other program.
-    passed_on = arguments[1:] if arguments[:1] == ["--"] else arguments
-    os.execve(program, [program, *passed_on], environment or dict(os.environ))  # noqa: S606
+    os.execve(program, [program, *arguments], environment or dict(os.environ))  # noqa: S606
 
 
-# Commands of the other parts of the sandbox: name -> where its typer app is, and what help says of it.
+@app.command(cls=_PassOn)
+def show(context: typer.Context) -> None:
+    """Draw the GPUs as slices, with who holds them."""
+    paths = _paths(_settings.state_dir_from_environment())
+    _require(paths)
+    os.environ["KUBECONFIG"] = str(paths.kubeconfig)
+    _run_part("gpu_catalog.cli:app", "sandbox", ["show", *context.args])
+
+
+# Commands of the other parts of the sandbox: name -> where its typer app or function is, and what help says of it.
 _PARTS = {
     "toolchain": ("gpu_sandbox.toolchain.cli:app", "Build and locate the pinned programs of the cluster."),
     "images": ("gpu_sandbox.images.cli:app", "Build the container images and load them into the sandbox."),
     "gpus": ("gpu_sandbox.gpus.cli:app", "Look at and disturb the simulated GPUs."),
-    "pulumi": ("gpu_sandbox.standins.cli:app", "Run Pulumi with what it needs here: sandbox pulumi -- up."),
+    "stack": ("gpu_sandbox.stack.cli:app", "Deploy this repository's Pulumi program to the sandbox."),
+    "pulumi": ("gpu_sandbox.standins.cli:pulumi_command", "Run Pulumi against the sandbox: sandbox pulumi -- up."),
 }
+
+
+def _run_part(target: str, name: str, arguments: list[str]) -> None:
+    module_name, _, attribute = target.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        _fail(f"this installation lacks {error.name}, which `{name}` needs")
+    part = getattr(module, attribute)
+    if not isinstance(part, typer.Typer):
+        function, part = part, typer.Typer(add_completion=False)
+        part.command(context_settings=module.CONTEXT_SETTINGS)(function)
+    part(arguments, prog_name=name)
 
 
 def _add_part(name: str, target: str, summary: str) -> None:
     def run(context: typer.Context) -> None:
-        module, _, attribute = target.partition(":")
-        part: typer.Typer = getattr(importlib.import_module(module), attribute)
-        part(context.args, prog_name=f"sandbox {name}")
+        _run_part(target, f"sandbox {name}", context.args)
 
-    app.command(name, help=summary, context_settings=_PASS_ON, add_help_option=False)(run)
+    app.command(name, help=summary, cls=_PassOn)(run)
 
 
 for _name, (_target, _summary) in _PARTS.items():

@@ -11,13 +11,14 @@ import dataclasses
 import fcntl
 import importlib
 import importlib.util
+import json
 import os
 import shutil
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from gpu_sandbox import cgroups, cleanup, pki, preflight, status, supervisor_control
@@ -89,7 +90,7 @@ def up(paths: StatePaths, options: Options, progress: Progress) -> Running:
         else:
             was_running = report.overall is Overall.READY
             _retry_given_up(paths, report, progress)
-        report = _wait_until_ready(paths, progress)
+        report = _wait_until_ready(paths, progress, only_changes=was_running)
     return Running(settings, paths, report, was_running)
 
 
@@ -129,7 +130,9 @@ def restart(paths: StatePaths, component: str, progress: Progress) -> Report:
     Raises SandboxError, NotRunning or Refused.
     """
     with _locked(paths, f"sandbox restart {component}"):
-        supervisor_control.request(paths.control_socket, timeout=_STOP_TIMEOUT, command="restart", name=component)
+        supervisor_control.request(
+            paths.control_socket, {"command": "restart", "name": component}, timeout=_STOP_TIMEOUT
+        )
         return _wait_until_ready(paths, progress, only_changes=True)
 
 
@@ -149,7 +152,7 @@ def _settings(paths: StatePaths, options: Options) -> Settings:
     existing = read_settings(paths)
     chosen = options.chosen()
     if existing is None:
-        return _with_product_name(Settings(sandbox_id=new_sandbox_id(), bin_dir=binaries(), **chosen))  # type: ignore[arg-type]
+        return _with_board_facts(Settings(sandbox_id=new_sandbox_id(), bin_dir=binaries(), **chosen), chosen)  # type: ignore[arg-type]
     wanted = dataclasses.replace(existing, **chosen)  # type: ignore[arg-type]
     if wanted != existing:
         with contextlib.suppress(NotRunning):
@@ -162,15 +165,24 @@ def _settings(paths: StatePaths, options: Options) -> Settings:
             raise SandboxError(
                 f"the sandbox in {paths.root} runs with other settings: {changed}; run `sandbox down` first"
             )
-    return _with_product_name(dataclasses.replace(wanted, bin_dir=binaries()))
+    return _with_board_facts(dataclasses.replace(wanted, bin_dir=binaries()), chosen)
 
 
-def _with_product_name(settings: Settings) -> Settings:
+def _with_board_facts(settings: Settings, chosen: Mapping[str, object]) -> Settings:
+    """Add what the catalogue knows of the board. Raises SandboxError for a board that cannot be had as asked."""
     if settings.extent is Extent.API:
         return settings
-    from gpu_catalog.boards import load_catalog  # noqa: PLC0415  only a node needs to know its GPUs
+    from gpu_catalog.boards import UnknownBoardError, load_catalog  # noqa: PLC0415  only a node needs to know its GPUs
 
-    return dataclasses.replace(settings, product_name=load_catalog().board(settings.board).product_name)
+    try:
+        board = load_catalog().board(settings.board)
+    except UnknownBoardError as error:
+        raise SandboxError(str(error)) from error
+    if chosen.get("mig_enabled") and not board.mig_capable:
+        raise SandboxError(f"{board.product_name} has no MIG; choose another --board, or leave --mig away")
+    return dataclasses.replace(
+        settings, product_name=board.product_name, mig_enabled=settings.mig_enabled and board.mig_capable
+    )
 
 
 def _start(paths: StatePaths, settings: Settings, progress: Progress) -> None:
@@ -183,7 +195,8 @@ def _start(paths: StatePaths, settings: Settings, progress: Progress) -> None:
     _write_files(paths, settings)
     if settings.extent is Extent.CLUSTER:
         cleanup.make_mount_points()
-        _install_gpus(paths, settings, progress)
+        if importlib.util.find_spec("gpu_sandbox.gpus"):
+            _install_gpus(paths, settings, progress)
     _launch_supervisor(paths, settings)
 
 
@@ -207,11 +220,15 @@ def _write_files(paths: StatePaths, settings: Settings) -> None:
 
 
 def _install_gpus(paths: StatePaths, settings: Settings, progress: Progress) -> None:
-    began = time.monotonic()
-    if importlib.util.find_spec("gpu_sandbox.gpus") is None:
+    """Lay out the simulated driver, unless these GPUs are there already."""
+    wanted = json.dumps({"board": settings.board, "gpus": settings.gpus, "mig": settings.mig_enabled})
+    if paths.installed_gpus.exists() and paths.installed_gpus.read_text() == wanted:
         return
+    paths.installed_gpus.unlink(missing_ok=True)
+    began = time.monotonic()
     gpus = importlib.import_module("gpu_sandbox.gpus")
     gpus.install(paths.driver_root, settings.board, settings.gpus, settings.mig_enabled)
+    paths.installed_gpus.write_text(wanted)
     progress(f"{settings.gpus} simulated {settings.product_name} installed ({time.monotonic() - began:.1f} s)")
 
 
@@ -243,7 +260,7 @@ def _retry_given_up(paths: StatePaths, report: Report, progress: Progress) -> No
     for component in report.components:
         if component.state in {State.FAILED, State.STOPPED}:
             progress(f"{component.name} had been given up, trying again")
-            supervisor_control.request(paths.control_socket, command="restart", name=component.name)
+            supervisor_control.request(paths.control_socket, {"command": "restart", "name": component.name})
 
 
 def _wait_until_ready(paths: StatePaths, progress: Progress, *, only_changes: bool = False) -> Report:
@@ -306,7 +323,7 @@ def _supervisor_lives(paths: StatePaths) -> bool:
 
 def _stop_gently(paths: StatePaths, progress: Progress) -> None:
     try:
-        supervisor_control.request(paths.control_socket, command="stop")
+        supervisor_control.request(paths.control_socket, {"command": "stop"})
     except NotRunning:
         return
     progress("stopping the components")

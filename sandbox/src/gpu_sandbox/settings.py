@@ -160,6 +160,11 @@ class StatePaths:
         return self.root / "driver-root"
 
     @property
+    def installed_gpus(self) -> Path:
+        """Says which GPUs the driver root was laid out for, once it is complete."""
+        return self.root / "gpus.json"
+
+    @property
     def node(self) -> Path:
         """What the node sees in place of the host's files: its /var/log, its kernel settings, its boot id."""
         return self.root / "node"
@@ -186,13 +191,19 @@ def new_sandbox_id() -> str:
 
 
 def binaries() -> Path:
-    """The directory of the cluster's binaries: GPU_SANDBOX_BIN, or where the toolchain puts what it built."""
+    """The directory of the cluster's binaries: GPU_SANDBOX_BIN, or where the toolchain puts what it built.
+
+    Raises SettingsError, with what to do, if they are not built.
+    """
     override = os.environ.get(BIN_DIR_ENV)
     if override:
         return Path(override)
     from gpu_sandbox import toolchain  # noqa: PLC0415  the toolchain's table is only read when it is asked
 
-    return Path(toolchain.bin_dir())
+    try:
+        return toolchain.bin_dir()
+    except toolchain.NotBuiltError as error:
+        raise SettingsError(str(error)) from error
 
 
 def read_settings(paths: StatePaths) -> Settings | None:

@@ -10,6 +10,7 @@ import dataclasses
 import json
 import socket
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,11 +51,11 @@ def decode_report(document: dict[str, Any]) -> Report:
     return Report(Overall(document["overall"]), components, document["started"])
 
 
-def request(socket_path: Path, timeout: float = _TIMEOUT, **message: object) -> dict[str, Any]:
+def request(socket_path: Path, message: Mapping[str, str], timeout: float = _TIMEOUT) -> dict[str, Any]:
     """Send one request and return the answer. Raises NotRunning or Refused."""
     try:
         with _connect(socket_path, timeout) as connection:
-            connection.sendall(json.dumps(message).encode() + b"\n")
+            connection.sendall(json.dumps(dict(message)).encode() + b"\n")
             with connection.makefile("rb") as stream:
                 line = stream.readline()
     except (FileNotFoundError, NotADirectoryError, ConnectionError) as error:
@@ -70,7 +71,7 @@ def request(socket_path: Path, timeout: float = _TIMEOUT, **message: object) -> 
 
 
 def status(socket_path: Path) -> Report:
-    return decode_report(request(socket_path, command="status"))
+    return decode_report(request(socket_path, {"command": "status"}))
 
 
 def supervisor_pid(socket_path: Path) -> int:
