@@ -165,32 +165,15 @@ static int list(SimState *state)
 
 /* ---- changes ---- */
 
-static bool is_held(const SimGpuState *gpu)
-{
-    bool held = gpu->holder != 0;
-    for (unsigned gi = 0; gi < SIM_GI_SLOTS; gi++)
-        for (unsigned ci = 0; ci < SIM_CI_SLOTS; ci++)
-            held = held || gpu->gis[gi].cis[ci].holder != 0;
-    return held;
-}
-
-static void restart(SimGpuState *gpu)
-{
-    mig_destroy_all(gpu);
-    gpu->mig_current = gpu->mig_pending;
-    gpu->lost = 0;
-    gpu->holder = 0;
-}
-
 static nvmlReturn_t reset(SimState *state, unsigned gpu)
 {
     Transaction change;
     nvmlReturn_t result = transaction_begin(&change, state, gpu);
     if (result != NVML_SUCCESS)
         return result;
-    if (is_held(&change.next) && !change.next.lost)
+    if (mig_is_held(&change.next) && !change.next.lost)
         return transaction_end(&change, NVML_ERROR_IN_USE);
-    restart(&change.next);
+    mig_reset(&change.next);
     return transaction_commit(&change);
 }
 
@@ -201,7 +184,7 @@ static nvmlReturn_t reboot(SimState *state)
         nvmlReturn_t result = transaction_begin(&change, state, gpu);
         if (result != NVML_SUCCESS)
             return result;
-        restart(&change.next);
+        mig_reset(&change.next);
         change.next.persistence = change.next.compute_mode = change.next.timeslice = 0;
         if (!sim_board(state, gpu)->mode_survives_reboot)
             change.next.mig_current = change.next.mig_pending = 0;

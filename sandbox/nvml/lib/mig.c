@@ -244,3 +244,20 @@ void mig_destroy_all(SimGpuState *gpu)
 {
     memset(gpu->gis, 0, sizeof gpu->gis);
 }
+
+bool mig_is_held(const SimGpuState *gpu)
+{
+    bool held = gpu->holder != 0;
+    for (unsigned gi = 0; gi < SIM_GI_SLOTS; gi++)
+        for (unsigned ci = 0; ci < SIM_CI_SLOTS; ci++)
+            held = held || gpu->gis[gi].cis[ci].holder != 0;
+    return held;
+}
+
+void mig_reset(SimGpuState *gpu)
+{
+    mig_destroy_all(gpu);
+    gpu->mig_current = gpu->mig_pending;
+    gpu->lost = 0;
+    gpu->holder = 0;
+}

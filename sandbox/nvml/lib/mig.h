@@ -46,4 +46,10 @@ void mig_device_profile_name(const SimBoard *board, const SimGpuInstance *gi, co
 bool mig_has_compute_instances(const SimGpuInstance *gi);
 void mig_destroy_all(SimGpuState *gpu);
 
+/* Whether a (simulated) process uses the GPU or one of its MIG devices. */
+bool mig_is_held(const SimGpuState *gpu);
+
+/* What a GPU reset does: instances vanish, a pending mode takes effect, a lost GPU comes back. */
+void mig_reset(SimGpuState *gpu);
+
 #endif

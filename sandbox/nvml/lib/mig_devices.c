@@ -20,17 +20,6 @@ nvmlReturn_t nvmlDeviceGetMigMode(nvmlDevice_t handle, unsigned int *current, un
     return NVML_SUCCESS;
 }
 
-static bool is_held(const SimGpuState *gpu)
-{
-    if (gpu->holder != 0)
-        return true;
-    for (unsigned gi = 0; gi < SIM_GI_SLOTS; gi++)
-        for (unsigned ci = 0; gpu->gis[gi].live && ci < SIM_CI_SLOTS; ci++)
-            if (gpu->gis[gi].cis[ci].live && gpu->gis[gi].cis[ci].holder != 0)
-                return true;
-    return false;
-}
-
 /* Success with another activation status means: pending, not active. */
 nvmlReturn_t nvmlDeviceSetMigMode(nvmlDevice_t handle, unsigned int mode, nvmlReturn_t *activation)
 {
@@ -51,7 +40,7 @@ nvmlReturn_t nvmlDeviceSetMigMode(nvmlDevice_t handle, unsigned int mode, nvmlRe
     change.next.mig_pending = mode;
     if (mode == change.next.mig_current) {
         *activation = NVML_SUCCESS;
-    } else if (is_held(&change.next)) {
+    } else if (mig_is_held(&change.next)) {
         *activation = NVML_ERROR_IN_USE;
     } else if (device.board->mode_needs_reset) {
         *activation = NVML_ERROR_RESET_REQUIRED; /* passed through to a virtual machine, as on EC2: reset or reboot */
@@ -147,4 +136,20 @@ nvmlReturn_t nvmlDeviceGetDeviceHandleFromMigDeviceHandle(nvmlDevice_t mig_devic
     if (result == NVML_SUCCESS)
         *device_out = gpu_handle(device.gpu);
     return result;
+}
+
+nvmlReturn_t nvmlSimDeviceReset(nvmlDevice_t handle)
+{
+    Device device;
+    nvmlReturn_t result = gpu_of(handle, &device);
+    if (result != NVML_SUCCESS)
+        return result;
+    Transaction change;
+    result = change_gpu(&device, &change);
+    if (result != NVML_SUCCESS)
+        return result;
+    if (mig_is_held(&change.next))
+        return transaction_end(&change, NVML_ERROR_IN_USE);
+    mig_reset(&change.next);
+    return transaction_commit(&change);
 }

@@ -126,7 +126,9 @@ NVML_EXPORT nvmlReturn_t nvmlEventSetWait(nvmlEventSet_t set, nvmlEventData_t *d
 NVML_EXPORT nvmlReturn_t nvmlEventSetWait_v2(nvmlEventSet_t set, nvmlEventData_t *data, unsigned int timeout_ms);
 NVML_EXPORT nvmlReturn_t nvmlEventSetFree(nvmlEventSet_t set);
 
-/* Not NVML: nvidia-smi sets time slices through a private door of the real library, so the stand-in has one too. */
+/* Not NVML: nvidia-smi resets GPUs and sets time slices through a private door of the real library, so the stand-in has
+ * one too. */
+NVML_EXPORT nvmlReturn_t nvmlSimDeviceReset(nvmlDevice_t device);
 NVML_EXPORT nvmlReturn_t nvmlSimDeviceGetTimeslice(nvmlDevice_t device, unsigned int *timeslice);
 NVML_EXPORT nvmlReturn_t nvmlSimDeviceSetTimeslice(nvmlDevice_t device, unsigned int timeslice);
 

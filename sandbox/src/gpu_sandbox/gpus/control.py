@@ -112,7 +112,7 @@ def _run(root: Path, arguments: Sequence[str | int]) -> str:
     driver_root = DriverRoot(root)
     if not driver_root.installed:
         raise ControlError(f"no simulated GPUs in {root}; `sandbox up` installs them")
-    command = [driver_root.admin, driver_root.state, *map(str, arguments)]
+    command = [str(driver_root.admin), str(driver_root.state), *map(str, arguments)]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     if run.returncode != 0:
         raise ControlError(run.stderr.strip().removeprefix("nvml-sim: "))

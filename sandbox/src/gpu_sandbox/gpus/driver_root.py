@@ -182,7 +182,7 @@ def _copy_program(source: Path, target: Path) -> None:
 
 
 def _link(target: str, link: Path) -> None:
-    if link.is_symlink() and os.readlink(link) == target:
+    if link.is_symlink() and str(link.readlink()) == target:
         return
     pending = link.with_name(f".{link.name}.new")
     pending.unlink(missing_ok=True)
@@ -192,12 +192,12 @@ def _link(target: str, link: Path) -> None:
 
 def _readable(driver_root: DriverRoot) -> bool:
     """Whether this version's tools understand the state that lies there."""
-    command = [driver_root.admin, driver_root.state, "list"]
+    command = [str(driver_root.admin), str(driver_root.state), "list"]
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 def _run_admin(driver_root: DriverRoot, *arguments: str) -> None:
-    command = [driver_root.admin, driver_root.state, *arguments]
+    command = [str(driver_root.admin), str(driver_root.state), *arguments]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     if run.returncode != 0:
         raise InstallError(run.stderr.strip())
