@@ -13,7 +13,7 @@ import grpc
 
 from gpu_dra_driver._proto import dra_v1_pb2, health_pb2, pluginregistration_pb2
 from gpu_dra_driver.grpc_services import call, service
-from gpu_dra_driver.plugin import SERVICES
+from gpu_dra_driver.plugin import VERSIONS, service_name
 from gpu_dra_driver.registration import SERVICE as REGISTRATION_SERVICE
 from gpu_dra_driver.registration import Sockets
 
@@ -74,7 +74,7 @@ class Health:
             nothing = dra_v1_pb2.NodePrepareResourcesRequest()
             call(
                 channels[1],
-                SERVICES[0],
+                service_name(VERSIONS[0]),
                 "NodePrepareResources",
                 nothing,
                 response=dra_v1_pb2.NodePrepareResourcesResponse,

@@ -23,8 +23,13 @@ from gpu_dra_driver.state import NodeState, PrepareError
 
 log = logging.getLogger(__name__)
 
-SERVICES = ("v1.DRAPlugin", "v1beta1.DRAPlugin")
-"""In order of preference: kubelet takes the first that it knows."""
+VERSIONS = ("v1.DRAPlugin", "v1beta1.DRAPlugin")
+"""Advertised at registration, in order of preference: kubelet takes the first that it knows."""
+
+
+def service_name(version: str) -> str:
+    """The gRPC service behind an advertised version; kubelet calls it by the full name of its package."""
+    return f"k8s.io.kubelet.pkg.apis.dra.{version}"
 
 
 class Plugin:
@@ -41,8 +46,8 @@ class Plugin:
     def services(self) -> list[Any]:
         """Handlers for a gRPC server."""
         return [
-            self._service(name, messages)
-            for name, messages in zip(SERVICES, (dra_v1_pb2, dra_v1beta1_pb2), strict=True)
+            self._service(service_name(version), messages)
+            for version, messages in zip(VERSIONS, (dra_v1_pb2, dra_v1beta1_pb2), strict=True)
         ]
 
     def _service(self, name: str, messages: Any) -> Any:

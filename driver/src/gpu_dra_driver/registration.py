@@ -16,7 +16,7 @@ from typing import Any
 from gpu_dra_driver import DRIVER_NAME
 from gpu_dra_driver._proto import pluginregistration_pb2 as messages
 from gpu_dra_driver.grpc_services import service
-from gpu_dra_driver.plugin import SERVICES
+from gpu_dra_driver.plugin import VERSIONS
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ class Registration:
 
     def _info(self, _request: messages.InfoRequest, _context: object) -> messages.PluginInfo:
         return messages.PluginInfo(
-            type="DRAPlugin", name=DRIVER_NAME, endpoint=str(self._endpoint), supported_versions=SERVICES
+            type="DRAPlugin", name=DRIVER_NAME, endpoint=str(self._endpoint), supported_versions=VERSIONS
         )
 
     def _status(self, request: messages.RegistrationStatus, _context: object) -> messages.RegistrationStatusResponse:

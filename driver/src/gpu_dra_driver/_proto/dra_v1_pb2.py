@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"gpu_dra_driver/_proto/dra_v1.proto\x12\x02v1\"5\n\x05\x43laim\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\"\x83\x01\n\x06\x44\x65vice\x12\x15\n\rrequest_names\x18\x01 \x03(\t\x12\x11\n\tpool_name\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65vice_name\x18\x03 \x01(\t\x12\x16\n\x0e\x63\x64i_device_ids\x18\x04 \x03(\t\x12\x15\n\x08share_id\x18\x05 \x01(\tH\x00\x88\x01\x01\x42\x0b\n\t_share_id\"8\n\x1bNodePrepareResourcesRequest\x12\x19\n\x06\x63laims\x18\x01 \x03(\x0b\x32\t.v1.Claim\"I\n\x1bNodePrepareResourceResponse\x12\x1b\n\x07\x64\x65vices\x18\x01 \x03(\x0b\x32\n.v1.Device\x12\r\n\x05\x65rror\x18\x02 \x01(\t\"\xac\x01\n\x1cNodePrepareResourcesResponse\x12<\n\x06\x63laims\x18\x01 \x03(\x0b\x32,.v1.NodePrepareResourcesResponse.ClaimsEntry\x1aN\n\x0b\x43laimsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12.\n\x05value\x18\x02 \x01(\x0b\x32\x1f.v1.NodePrepareResourceResponse:\x02\x38\x01\":\n\x1dNodeUnprepareResourcesRequest\x12\x19\n\x06\x63laims\x18\x01 \x03(\x0b\x32\t.v1.Claim\".\n\x1dNodeUnprepareResourceResponse\x12\r\n\x05\x65rror\x18\x01 \x01(\t\"\xb2\x01\n\x1eNodeUnprepareResourcesResponse\x12>\n\x06\x63laims\x18\x01 \x03(\x0b\x32..v1.NodeUnprepareResourcesResponse.ClaimsEntry\x1aP\n\x0b\x43laimsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x30\n\x05value\x18\x02 \x01(\x0b\x32!.v1.NodeUnprepareResourceResponse:\x02\x38\x01\x32\xc7\x01\n\tDRAPlugin\x12Y\n\x14NodePrepareResources\x12\x1f.v1.NodePrepareResourcesRequest\x1a .v1.NodePrepareResourcesResponse\x12_\n\x16NodeUnprepareResources\x12!.v1.NodeUnprepareResourcesRequest\x1a\".v1.NodeUnprepareResourcesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"gpu_dra_driver/_proto/dra_v1.proto\x12\x1ek8s.io.kubelet.pkg.apis.dra.v1\"5\n\x05\x43laim\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\"\x83\x01\n\x06\x44\x65vice\x12\x15\n\rrequest_names\x18\x01 \x03(\t\x12\x11\n\tpool_name\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65vice_name\x18\x03 \x01(\t\x12\x16\n\x0e\x63\x64i_device_ids\x18\x04 \x03(\t\x12\x15\n\x08share_id\x18\x05 \x01(\tH\x00\x88\x01\x01\x42\x0b\n\t_share_id\"T\n\x1bNodePrepareResourcesRequest\x12\x35\n\x06\x63laims\x18\x01 \x03(\x0b\x32%.k8s.io.kubelet.pkg.apis.dra.v1.Claim\"e\n\x1bNodePrepareResourceResponse\x12\x37\n\x07\x64\x65vices\x18\x01 \x03(\x0b\x32&.k8s.io.kubelet.pkg.apis.dra.v1.Device\x12\r\n\x05\x65rror\x18\x02 \x01(\t\"\xe4\x01\n\x1cNodePrepareResourcesResponse\x12X\n\x06\x63laims\x18\x01 \x03(\x0b\x32H.k8s.io.kubelet.pkg.apis.dra.v1.NodePrepareResourcesResponse.ClaimsEntry\x1aj\n\x0b\x43laimsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12J\n\x05value\x18\x02 \x01(\x0b\x32;.k8s.io.kubelet.pkg.apis.dra.v1.NodePrepareResourceResponse:\x02\x38\x01\"V\n\x1dNodeUnprepareResourcesRequest\x12\x35\n\x06\x63laims\x18\x01 \x03(\x0b\x32%.k8s.io.kubelet.pkg.apis.dra.v1.Claim\".\n\x1dNodeUnprepareResourceResponse\x12\r\n\x05\x65rror\x18\x01 \x01(\t\"\xea\x01\n\x1eNodeUnprepareResourcesResponse\x12Z\n\x06\x63laims\x18\x01 \x03(\x0b\x32J.k8s.io.kubelet.pkg.apis.dra.v1.NodeUnprepareResourcesResponse.ClaimsEntry\x1al\n\x0b\x43laimsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12L\n\x05value\x18\x02 \x01(\x0b\x32=.k8s.io.kubelet.pkg.apis.dra.v1.NodeUnprepareResourceResponse:\x02\x38\x01\x32\xb9\x02\n\tDRAPlugin\x12\x91\x01\n\x14NodePrepareResources\x12;.k8s.io.kubelet.pkg.apis.dra.v1.NodePrepareResourcesRequest\x1a<.k8s.io.kubelet.pkg.apis.dra.v1.NodePrepareResourcesResponse\x12\x97\x01\n\x16NodeUnprepareResources\x12=.k8s.io.kubelet.pkg.apis.dra.v1.NodeUnprepareResourcesRequest\x1a>.k8s.io.kubelet.pkg.apis.dra.v1.NodeUnprepareResourcesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,26 +35,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_NODEPREPARERESOURCESRESPONSE_CLAIMSENTRY']._serialized_options = b'8\001'
   _globals['_NODEUNPREPARERESOURCESRESPONSE_CLAIMSENTRY']._loaded_options = None
   _globals['_NODEUNPREPARERESOURCESRESPONSE_CLAIMSENTRY']._serialized_options = b'8\001'
-  _globals['_CLAIM']._serialized_start=42
-  _globals['_CLAIM']._serialized_end=95
-  _globals['_DEVICE']._serialized_start=98
-  _globals['_DEVICE']._serialized_end=229
-  _globals['_NODEPREPARERESOURCESREQUEST']._serialized_start=231
-  _globals['_NODEPREPARERESOURCESREQUEST']._serialized_end=287
-  _globals['_NODEPREPARERESOURCERESPONSE']._serialized_start=289
-  _globals['_NODEPREPARERESOURCERESPONSE']._serialized_end=362
-  _globals['_NODEPREPARERESOURCESRESPONSE']._serialized_start=365
-  _globals['_NODEPREPARERESOURCESRESPONSE']._serialized_end=537
-  _globals['_NODEPREPARERESOURCESRESPONSE_CLAIMSENTRY']._serialized_start=459
-  _globals['_NODEPREPARERESOURCESRESPONSE_CLAIMSENTRY']._serialized_end=537
-  _globals['_NODEUNPREPARERESOURCESREQUEST']._serialized_start=539
-  _globals['_NODEUNPREPARERESOURCESREQUEST']._serialized_end=597
-  _globals['_NODEUNPREPARERESOURCERESPONSE']._serialized_start=599
-  _globals['_NODEUNPREPARERESOURCERESPONSE']._serialized_end=645
-  _globals['_NODEUNPREPARERESOURCESRESPONSE']._serialized_start=648
-  _globals['_NODEUNPREPARERESOURCESRESPONSE']._serialized_end=826
-  _globals['_NODEUNPREPARERESOURCESRESPONSE_CLAIMSENTRY']._serialized_start=746
-  _globals['_NODEUNPREPARERESOURCESRESPONSE_CLAIMSENTRY']._serialized_end=826
-  _globals['_DRAPLUGIN']._serialized_start=829
-  _globals['_DRAPLUGIN']._serialized_end=1028
+  _globals['_CLAIM']._serialized_start=70
+  _globals['_CLAIM']._serialized_end=123
+  _globals['_DEVICE']._serialized_start=126
+  _globals['_DEVICE']._serialized_end=257
+  _globals['_NODEPREPARERESOURCESREQUEST']._serialized_start=259
+  _globals['_NODEPREPARERESOURCESREQUEST']._serialized_end=343
+  _globals['_NODEPREPARERESOURCERESPONSE']._serialized_start=345
+  _globals['_NODEPREPARERESOURCERESPONSE']._serialized_end=446
+  _globals['_NODEPREPARERESOURCESRESPONSE']._serialized_start=449
+  _globals['_NODEPREPARERESOURCESRESPONSE']._serialized_end=677
+  _globals['_NODEPREPARERESOURCESRESPONSE_CLAIMSENTRY']._serialized_start=571
+  _globals['_NODEPREPARERESOURCESRESPONSE_CLAIMSENTRY']._serialized_end=677
+  _globals['_NODEUNPREPARERESOURCESREQUEST']._serialized_start=679
+  _globals['_NODEUNPREPARERESOURCESREQUEST']._serialized_end=765
+  _globals['_NODEUNPREPARERESOURCERESPONSE']._serialized_start=767
+  _globals['_NODEUNPREPARERESOURCERESPONSE']._serialized_end=813
+  _globals['_NODEUNPREPARERESOURCESRESPONSE']._serialized_start=816
+  _globals['_NODEUNPREPARERESOURCESRESPONSE']._serialized_end=1050
+  _globals['_NODEUNPREPARERESOURCESRESPONSE_CLAIMSENTRY']._serialized_start=942
+  _globals['_NODEUNPREPARERESOURCESRESPONSE_CLAIMSENTRY']._serialized_end=1050
+  _globals['_DRAPLUGIN']._serialized_start=1053
+  _globals['_DRAPLUGIN']._serialized_end=1366
 # @@protoc_insertion_point(module_scope)

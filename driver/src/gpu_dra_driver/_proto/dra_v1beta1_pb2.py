@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'gpu_dra_driver/_proto/dra_v1beta1.proto\x12\x07v1beta1\"5\n\x05\x43laim\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\"_\n\x06\x44\x65vice\x12\x15\n\rrequest_names\x18\x01 \x03(\t\x12\x11\n\tpool_name\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65vice_name\x18\x03 \x01(\t\x12\x16\n\x0e\x63\x64i_device_ids\x18\x04 \x03(\t\"=\n\x1bNodePrepareResourcesRequest\x12\x1e\n\x06\x63laims\x18\x01 \x03(\x0b\x32\x0e.v1beta1.Claim\"N\n\x1bNodePrepareResourceResponse\x12 \n\x07\x64\x65vices\x18\x01 \x03(\x0b\x32\x0f.v1beta1.Device\x12\r\n\x05\x65rror\x18\x02 \x01(\t\"\xb6\x01\n\x1cNodePrepareResourcesResponse\x12\x41\n\x06\x63laims\x18\x01 \x03(\x0b\x32\x31.v1beta1.NodePrepareResourcesResponse.ClaimsEntry\x1aS\n\x0b\x43laimsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x33\n\x05value\x18\x02 \x01(\x0b\x32$.v1beta1.NodePrepareResourceResponse:\x02\x38\x01\"?\n\x1dNodeUnprepareResourcesRequest\x12\x1e\n\x06\x63laims\x18\x01 \x03(\x0b\x32\x0e.v1beta1.Claim\".\n\x1dNodeUnprepareResourceResponse\x12\r\n\x05\x65rror\x18\x01 \x01(\t\"\xbc\x01\n\x1eNodeUnprepareResourcesResponse\x12\x43\n\x06\x63laims\x18\x01 \x03(\x0b\x32\x33.v1beta1.NodeUnprepareResourcesResponse.ClaimsEntry\x1aU\n\x0b\x43laimsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x35\n\x05value\x18\x02 \x01(\x0b\x32&.v1beta1.NodeUnprepareResourceResponse:\x02\x38\x01\x32\xdb\x01\n\tDRAPlugin\x12\x63\n\x14NodePrepareResources\x12$.v1beta1.NodePrepareResourcesRequest\x1a%.v1beta1.NodePrepareResourcesResponse\x12i\n\x16NodeUnprepareResources\x12&.v1beta1.NodeUnprepareResourcesRequest\x1a\'.v1beta1.NodeUnprepareResourcesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'gpu_dra_driver/_proto/dra_v1beta1.proto\x12#k8s.io.kubelet.pkg.apis.dra.v1beta1\"5\n\x05\x43laim\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\"_\n\x06\x44\x65vice\x12\x15\n\rrequest_names\x18\x01 \x03(\t\x12\x11\n\tpool_name\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65vice_name\x18\x03 \x01(\t\x12\x16\n\x0e\x63\x64i_device_ids\x18\x04 \x03(\t\"Y\n\x1bNodePrepareResourcesRequest\x12:\n\x06\x63laims\x18\x01 \x03(\x0b\x32*.k8s.io.kubelet.pkg.apis.dra.v1beta1.Claim\"j\n\x1bNodePrepareResourceResponse\x12<\n\x07\x64\x65vices\x18\x01 \x03(\x0b\x32+.k8s.io.kubelet.pkg.apis.dra.v1beta1.Device\x12\r\n\x05\x65rror\x18\x02 \x01(\t\"\xee\x01\n\x1cNodePrepareResourcesResponse\x12]\n\x06\x63laims\x18\x01 \x03(\x0b\x32M.k8s.io.kubelet.pkg.apis.dra.v1beta1.NodePrepareResourcesResponse.ClaimsEntry\x1ao\n\x0b\x43laimsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12O\n\x05value\x18\x02 \x01(\x0b\x32@.k8s.io.kubelet.pkg.apis.dra.v1beta1.NodePrepareResourceResponse:\x02\x38\x01\"[\n\x1dNodeUnprepareResourcesRequest\x12:\n\x06\x63laims\x18\x01 \x03(\x0b\x32*.k8s.io.kubelet.pkg.apis.dra.v1beta1.Claim\".\n\x1dNodeUnprepareResourceResponse\x12\r\n\x05\x65rror\x18\x01 \x01(\t\"\xf4\x01\n\x1eNodeUnprepareResourcesResponse\x12_\n\x06\x63laims\x18\x01 \x03(\x0b\x32O.k8s.io.kubelet.pkg.apis.dra.v1beta1.NodeUnprepareResourcesResponse.ClaimsEntry\x1aq\n\x0b\x43laimsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12Q\n\x05value\x18\x02 \x01(\x0b\x32\x42.k8s.io.kubelet.pkg.apis.dra.v1beta1.NodeUnprepareResourceResponse:\x02\x38\x01\x32\xcd\x02\n\tDRAPlugin\x12\x9b\x01\n\x14NodePrepareResources\x12@.k8s.io.kubelet.pkg.apis.dra.v1beta1.NodePrepareResourcesRequest\x1a\x41.k8s.io.kubelet.pkg.apis.dra.v1beta1.NodePrepareResourcesResponse\x12\xa1\x01\n\x16NodeUnprepareResources\x12\x42.k8s.io.kubelet.pkg.apis.dra.v1beta1.NodeUnprepareResourcesRequest\x1a\x43.k8s.io.kubelet.pkg.apis.dra.v1beta1.NodeUnprepareResourcesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,26 +35,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_NODEPREPARERESOURCESRESPONSE_CLAIMSENTRY']._serialized_options = b'8\001'
   _globals['_NODEUNPREPARERESOURCESRESPONSE_CLAIMSENTRY']._loaded_options = None
   _globals['_NODEUNPREPARERESOURCESRESPONSE_CLAIMSENTRY']._serialized_options = b'8\001'
-  _globals['_CLAIM']._serialized_start=52
-  _globals['_CLAIM']._serialized_end=105
-  _globals['_DEVICE']._serialized_start=107
-  _globals['_DEVICE']._serialized_end=202
-  _globals['_NODEPREPARERESOURCESREQUEST']._serialized_start=204
-  _globals['_NODEPREPARERESOURCESREQUEST']._serialized_end=265
-  _globals['_NODEPREPARERESOURCERESPONSE']._serialized_start=267
-  _globals['_NODEPREPARERESOURCERESPONSE']._serialized_end=345
-  _globals['_NODEPREPARERESOURCESRESPONSE']._serialized_start=348
-  _globals['_NODEPREPARERESOURCESRESPONSE']._serialized_end=530
-  _globals['_NODEPREPARERESOURCESRESPONSE_CLAIMSENTRY']._serialized_start=447
-  _globals['_NODEPREPARERESOURCESRESPONSE_CLAIMSENTRY']._serialized_end=530
-  _globals['_NODEUNPREPARERESOURCESREQUEST']._serialized_start=532
-  _globals['_NODEUNPREPARERESOURCESREQUEST']._serialized_end=595
-  _globals['_NODEUNPREPARERESOURCERESPONSE']._serialized_start=597
-  _globals['_NODEUNPREPARERESOURCERESPONSE']._serialized_end=643
-  _globals['_NODEUNPREPARERESOURCESRESPONSE']._serialized_start=646
-  _globals['_NODEUNPREPARERESOURCESRESPONSE']._serialized_end=834
-  _globals['_NODEUNPREPARERESOURCESRESPONSE_CLAIMSENTRY']._serialized_start=749
-  _globals['_NODEUNPREPARERESOURCESRESPONSE_CLAIMSENTRY']._serialized_end=834
-  _globals['_DRAPLUGIN']._serialized_start=837
-  _globals['_DRAPLUGIN']._serialized_end=1056
+  _globals['_CLAIM']._serialized_start=80
+  _globals['_CLAIM']._serialized_end=133
+  _globals['_DEVICE']._serialized_start=135
+  _globals['_DEVICE']._serialized_end=230
+  _globals['_NODEPREPARERESOURCESREQUEST']._serialized_start=232
+  _globals['_NODEPREPARERESOURCESREQUEST']._serialized_end=321
+  _globals['_NODEPREPARERESOURCERESPONSE']._serialized_start=323
+  _globals['_NODEPREPARERESOURCERESPONSE']._serialized_end=429
+  _globals['_NODEPREPARERESOURCESRESPONSE']._serialized_start=432
+  _globals['_NODEPREPARERESOURCESRESPONSE']._serialized_end=670
+  _globals['_NODEPREPARERESOURCESRESPONSE_CLAIMSENTRY']._serialized_start=559
+  _globals['_NODEPREPARERESOURCESRESPONSE_CLAIMSENTRY']._serialized_end=670
+  _globals['_NODEUNPREPARERESOURCESREQUEST']._serialized_start=672
+  _globals['_NODEUNPREPARERESOURCESREQUEST']._serialized_end=763
+  _globals['_NODEUNPREPARERESOURCERESPONSE']._serialized_start=765
+  _globals['_NODEUNPREPARERESOURCERESPONSE']._serialized_end=811
+  _globals['_NODEUNPREPARERESOURCESRESPONSE']._serialized_start=814
+  _globals['_NODEUNPREPARERESOURCESRESPONSE']._serialized_end=1058
+  _globals['_NODEUNPREPARERESOURCESRESPONSE_CLAIMSENTRY']._serialized_start=945
+  _globals['_NODEUNPREPARERESOURCESRESPONSE_CLAIMSENTRY']._serialized_end=1058
+  _globals['_DRAPLUGIN']._serialized_start=1061
+  _globals['_DRAPLUGIN']._serialized_end=1394
 # @@protoc_insertion_point(module_scope)
