@@ -65,9 +65,14 @@ def cluster_identity(settings: ProviderSettings) -> str | None:
         return None
 
 
+def is_kubeconfig_text(given: str) -> bool:
+    """Whether a kubeconfig input is the document itself rather than the path of one."""
+    return "\n" in given or given.lstrip().startswith("{")
+
+
 def _document(given: str | None) -> tuple[Any, Path | None]:
     """A kubeconfig document and the file it came from: the input (text or path), else KUBECONFIG, else the user's."""
-    if given is not None and ("\n" in given or given.lstrip().startswith("{")):
+    if given is not None and is_kubeconfig_text(given):
         try:
             return yaml.safe_load(given), None
         except yaml.YAMLError as error:

@@ -3,7 +3,7 @@
 Owns the order of steps and what each result means. Reading requests, judging differences, waiting and HTTP are others'.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +12,7 @@ from gpu_sandbox.standins.kubernetes.api import FIELD_MANAGER, Api, ApiError, Ca
 from gpu_sandbox.standins.kubernetes.difference import Difference, changed_paths, judge
 from gpu_sandbox.standins.kubernetes.explain import already_exists, cannot_dry_run, explain
 from gpu_sandbox.standins.kubernetes.inputs import annotation, identity, manifest, object_kind
+from gpu_sandbox.standins.kubernetes.lifecycle import Found, InitFailedError, RefusedError, Report
 from gpu_sandbox.standins.kubernetes.ownership import imported_inputs, live_inputs, owned_fields
 from gpu_sandbox.standins.kubernetes.readiness.verdict import State
 from gpu_sandbox.standins.kubernetes.settings import ProviderSettings
@@ -34,38 +35,6 @@ _PROPAGATION = "pulumi.com/deletionPropagationPolicy"
 _PROPAGATIONS = {"orphan": "Orphan", "background": "Background", "foreground": "Foreground"}
 _SECRET = GroupVersionKind("", "v1", "Secret")
 _CONFIG_MAP = GroupVersionKind("", "v1", "ConfigMap")
-
-
-class RefusedError(Exception):
-    """The API server refused, explained for the user."""
-
-
-class InitFailedError(Exception):
-    """The object is there, and is recorded, but does not work."""
-
-    def __init__(self, object_id: str, outputs: Object, inputs: Object, reasons: list[str]) -> None:
-        super().__init__("; ".join(reasons))
-        self.object_id = object_id
-        self.outputs = outputs
-        self.inputs = inputs
-        self.reasons = reasons
-
-
-@dataclass(frozen=True)
-class Report:
-    """Where words about one resource go: the status line while waiting, and warnings that stay."""
-
-    progress: Callable[[str], None]
-    warn: Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Found:
-    """A live object as the engine records it."""
-
-    object_id: str
-    outputs: Object
-    inputs: Object
 
 
 @dataclass

@@ -14,15 +14,11 @@ from gpu_sandbox.standins.kubernetes.connection import KubeconfigError, cluster_
 from gpu_sandbox.standins.kubernetes.difference import Change, Difference, changed_paths, judge, render
 from gpu_sandbox.standins.kubernetes.engine_log import EngineLog
 from gpu_sandbox.standins.kubernetes.inputs import Naming, check
-from gpu_sandbox.standins.kubernetes.objects import (
-    InitFailedError,
-    Objects,
-    RefusedError,
-    Report,
-    unreached_outputs,
-)
+from gpu_sandbox.standins.kubernetes.lifecycle import InitFailedError, Lifecycle, RefusedError, Report
+from gpu_sandbox.standins.kubernetes.objects import Objects, unreached_outputs
+from gpu_sandbox.standins.kubernetes.releases import RELEASE, Releases, check_release
 from gpu_sandbox.standins.kubernetes.settings import read_settings, refusals
-from gpu_sandbox.standins.kubernetes.tokens import TokenError, parse_token, unsupported
+from gpu_sandbox.standins.kubernetes.tokens import GroupVersionKind, TokenError, parse_token, unsupported
 from gpu_sandbox.standins.kubernetes.values import decode, encode, plain
 from gpu_sandbox.standins.kubernetes.waiting import StillThereError, Waiter
 from gpu_sandbox.standins.plugin_server import abort
@@ -50,6 +46,7 @@ class KubernetesProvider(provider_pb2_grpc.ResourceProviderServicer):
         self._version = version
         self._cancelled = threading.Event()
         self._objects: Objects | None = None
+        self._releases: Releases | None = None
         self._unusable = "the provider was not configured"
 
     def cancel(self) -> None:
@@ -101,6 +98,7 @@ class KubernetesProvider(provider_pb2_grpc.ResourceProviderServicer):
             try:
                 api = Api(connect(settings))
                 self._objects = Objects(api, settings, Waiter(api, self._cancelled))
+                self._releases = Releases(settings)
             except KubeconfigError as error:
                 # Told when something needs the cluster: a stack may configure a provider it does not use.
                 self._unusable = str(error)
@@ -113,8 +111,12 @@ class KubernetesProvider(provider_pb2_grpc.ResourceProviderServicer):
             kind = parse_token(request.type)
             options = request.autonaming
             naming = Naming(request.name, request.randomSeed, options.proposed_name, _MODES[options.mode])
-            namespace = self._objects.namespace_for(kind) if self._objects else None
-            checked = check(kind, decode(request.news), decode(request.olds), naming, namespace)
+            news, olds = decode(request.news), decode(request.olds)
+            if kind == RELEASE:
+                checked = check_release(news, olds, naming, self._objects.default_namespace if self._objects else None)
+            else:
+                namespace = self._objects.namespace_for(kind) if self._objects else None
+                checked = check(kind, news, olds, naming, namespace)
         return provider_pb2.CheckResponse(inputs=encode(checked.inputs), failures=_failures(checked.failures))
 
     def Diff(self, request: Any, context: grpc.ServicerContext) -> Any:
@@ -123,23 +125,22 @@ class KubernetesProvider(provider_pb2_grpc.ResourceProviderServicer):
             old, new = decode(request.old_inputs), decode(request.news)
             if self._objects is None:
                 return _diff_response(judge(old, new, identity_changed=False, replaced_fields=()))
-            return _diff_response(self._objects.diff(kind, request.id, old, new))
+            return _diff_response(self._lifecycle(kind).diff(kind, request.id, old, new))
 
     def Create(self, request: Any, context: grpc.ServicerContext) -> Any:
         with _mapped(context):
             kind, inputs = parse_token(request.type), decode(request.properties)
             if request.preview and self._objects is None:
                 return provider_pb2.CreateResponse(properties=encode(unreached_outputs(inputs)))
-            found = self._cluster().create(
+            found = self._lifecycle(kind).create(
                 kind, inputs, seconds=request.timeout, preview=request.preview, report=self._report(request.urn)
             )
             return provider_pb2.CreateResponse(id=found.object_id, properties=encode(found.outputs))
 
     def Read(self, request: Any, context: grpc.ServicerContext) -> Any:
         with _mapped(context):
-            found = self._cluster().read(
-                parse_token(request.type), request.id, decode(request.inputs), decode(request.properties)
-            )
+            kind = parse_token(request.type)
+            found = self._lifecycle(kind).read(kind, request.id, decode(request.inputs), decode(request.properties))
             if found is None:
                 return provider_pb2.ReadResponse()
             return provider_pb2.ReadResponse(
@@ -151,7 +152,7 @@ class KubernetesProvider(provider_pb2_grpc.ResourceProviderServicer):
             kind, inputs = parse_token(request.type), decode(request.news)
             if request.preview and self._objects is None:
                 return provider_pb2.UpdateResponse(properties=encode(unreached_outputs(inputs)))
-            found = self._cluster().update(
+            found = self._lifecycle(kind).update(
                 kind,
                 request.id,
                 inputs,
@@ -164,8 +165,9 @@ class KubernetesProvider(provider_pb2_grpc.ResourceProviderServicer):
 
     def Delete(self, request: Any, context: grpc.ServicerContext) -> Any:
         with _mapped(context):
-            self._cluster().delete(
-                parse_token(request.type),
+            kind = parse_token(request.type)
+            self._lifecycle(kind).delete(
+                kind,
                 request.id,
                 decode(request.old_inputs),
                 decode(request.properties),
@@ -204,10 +206,10 @@ class KubernetesProvider(provider_pb2_grpc.ResourceProviderServicer):
         self.cancel()
         return empty_pb2.Empty()
 
-    def _cluster(self) -> Objects:
-        if self._objects is None:
+    def _lifecycle(self, kind: GroupVersionKind) -> Lifecycle:
+        if self._objects is None or self._releases is None:
             raise KubeconfigError(self._unusable)
-        return self._objects
+        return self._releases if kind == RELEASE else self._objects
 
     def _report(self, urn: str) -> Report:
         return Report(progress=lambda text: self._log.progress(urn, text), warn=lambda text: self._log.warn(urn, text))

@@ -94,8 +94,9 @@ class PipedChild:
         _await_end(self._process)
 
     def _read(self, stream: Literal["stdout", "stderr"], pipe: IO[bytes]) -> None:
-        while data := pipe.read1(65536):  # type: ignore[attr-defined]  # a pipe from Popen is buffered
-            self._chunks.put(Chunk(stream, data))
+        with pipe:
+            while data := pipe.read1(65536):  # type: ignore[attr-defined]  # a pipe from Popen is buffered
+                self._chunks.put(Chunk(stream, data))
         self._chunks.put(None)
 
 
