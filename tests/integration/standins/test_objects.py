@@ -162,6 +162,30 @@ def test_cluster_known_only_during_the_update(
     stack.run("preview", "--expect-no-changes").ok()
 
 
+def test_a_kind_and_its_first_object_in_one_update(
+    new_stack: Callable[[str], Stack], kubectl: Kubectl, namespace: str
+) -> None:
+    group = f"{namespace}.example"
+    stack = new_stack("kinds")
+    stack.program(
+        f"""
+        kind = k8s.apiextensions.v1.CustomResourceDefinition("kind", metadata={{"name": "things.{group}"}}, spec={{
+            "group": "{group}", "scope": "Namespaced", "names": {{"kind": "Thing", "plural": "things"}},
+            "versions": [{{"name": "v1", "served": True, "storage": True, "schema": {{"open_apiv3_schema": {{
+                "type": "object", "x_kubernetes_preserve_unknown_fields": True}}}}}}]}})
+        k8s.apiextensions.CustomResource("thing", api_version="{group}/v1", kind="Thing", metadata={{"name": "first"}},
+            spec={{"count": 3, "ratio": 0.5}}, opts=pulumi.ResourceOptions(depends_on=[kind]))
+        """
+    )
+    stack.run("up", "--yes").ok()
+    thing = kubectl.get(f"things.{group}", "first", "default")
+    assert thing is not None
+    assert thing["spec"] == {"count": 3, "ratio": 0.5}
+    stack.run("preview", "--expect-no-changes").ok()
+    stack.run("destroy", "--yes", "--skip-preview").ok()
+    assert kubectl.get("customresourcedefinition", f"things.{group}", "") is None
+
+
 @pytest.mark.parametrize(
     ("program", "said"),
     [

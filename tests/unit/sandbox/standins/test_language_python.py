@@ -37,7 +37,9 @@ def test_the_virtualenv_option_is_relative_to_the_project(tmp_path: Path) -> Non
     (tmp_path / "project").mkdir()
     found = find_interpreter(tmp_path / "project", {"virtualenv": "../env"}, {})
     assert found.executable.resolve() == python
-    with pytest.raises(RuntimeOptionsError, match=r"virtualenv 'gone' has no bin/python .* python3 -m venv"):
+    with pytest.raises(
+        RuntimeOptionsError, match=r"virtualenv 'gone' has no bin/python in .*; create it with `python3 -m venv"
+    ):
         find_interpreter(tmp_path, {"virtualenv": "gone"}, {})
 
 

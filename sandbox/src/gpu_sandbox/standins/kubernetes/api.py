@@ -163,8 +163,10 @@ class Api:
             try:
                 response = self.connection.http.request(method, path, params=params, content=content, headers=headers)
             except httpx2.TransportError as error:
-                # A connection the server closed while idle fails once and then works.
-                if attempt == 0 and isinstance(error, httpx2.RemoteProtocolError | httpx2.ReadError):
+                # Every request here may be sent twice with one effect, so an answer lost on the way is asked for again;
+                # otherwise an object that was made would be missing from the state.
+                refused = isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout)
+                if not refused and attempt == 0:
                     continue
                 raise UnreachableError(
                     f"the API server at {self.connection.server} does not answer: {error}"

@@ -62,6 +62,7 @@ class Objects:
         """The difference between recorded and new inputs, with the API server's word on what cannot be changed."""
         old_kind, kind = object_kind(token_kind, old), object_kind(token_kind, new)
         current = parse_id(object_id)
+        old = _with_namespace(old, current)
         moved = (old_kind.group, old_kind.kind) != (kind.group, kind.kind) or self._moved(current, kind, new)
         refusal: tuple[Cause, ...] = ()
         if not moved and changed_paths(old, new) and not has_unknown(new):
@@ -81,6 +82,7 @@ class Objects:
         if preview and has_unknown(inputs):
             return Found("", _preview_outputs(inputs, inputs), inputs)
         try:
+            self.api.endpoint(kind, wait=not preview)
             target = self._target(kind, inputs)
             exists = not self.settings.upsert_existing_objects and self.api.get(kind, target) is not None
             if preview and exists:
@@ -255,6 +257,17 @@ def _explaining(kind: GroupVersionKind, target: ObjectId, inputs: Object) -> Ite
         yield
     except ApiError as error:
         raise RefusedError(redactor(inputs)(explain(error, kind, target))) from error
+
+
+def _with_namespace(inputs: Object, current: ObjectId) -> Object:
+    """The recorded inputs with the namespace the object got.
+
+    When a custom resource is checked before its definition exists, nobody knows yet that it has a namespace.
+    """
+    metadata = inputs.get("metadata")
+    if not isinstance(metadata, dict) or "namespace" in metadata or not current.namespace:
+        return inputs
+    return {**inputs, "metadata": {**metadata, "namespace": current.namespace}}
 
 
 def unreached_outputs(inputs: Object) -> Object:

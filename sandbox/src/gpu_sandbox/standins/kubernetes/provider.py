@@ -9,7 +9,7 @@ import grpc
 from google.protobuf import any_pb2, empty_pb2
 from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc, status_pb2
 
-from gpu_sandbox.standins.kubernetes.api import Api, NoKindError, UnreachableError
+from gpu_sandbox.standins.kubernetes.api import Api, ApiError, NoKindError, UnreachableError
 from gpu_sandbox.standins.kubernetes.connection import KubeconfigError, cluster_identity, connect, load_config
 from gpu_sandbox.standins.kubernetes.difference import Change, Difference, changed_paths, judge, render
 from gpu_sandbox.standins.kubernetes.engine_log import EngineLog
@@ -35,7 +35,7 @@ _KINDS = {
 }
 # Errors with a definite outcome: nothing was done. The engine takes Unknown and Internal as "may have happened" and
 # leaves the resource pending, so those are kept for what nobody foresaw.
-_DEFINITE = (RefusedError, NoKindError, StillThereError, TokenError, KubeconfigError)
+_DEFINITE = (ApiError, RefusedError, NoKindError, StillThereError, TokenError, KubeconfigError)
 
 
 class KubernetesProvider(provider_pb2_grpc.ResourceProviderServicer):
@@ -84,9 +84,10 @@ class KubernetesProvider(provider_pb2_grpc.ResourceProviderServicer):
         if named_before or named_after:
             moved = named_before != named_after
         else:
-            # A kubeconfig with new credentials, or one not known yet, does not move the objects to another cluster.
-            known = before is not None and after is not None
-            moved = known and cluster_identity(before) != cluster_identity(after)  # type: ignore[arg-type]
+            # A kubeconfig with new credentials does not move the objects to another cluster, and one that is not known
+            # yet, or gone, is no reason to believe that they moved.
+            servers = {cluster_identity(settings) if settings else None for settings in (before, after)}
+            moved = None not in servers and len(servers) > 1
         paths = {render(path): change for path, change in changed_paths(old, new).items()}
         return _diff_response(Difference(paths, frozenset(paths) if moved else frozenset(), delete_first=False))
 
