@@ -7,6 +7,8 @@ BIN := .venv/bin
 DRIVER_BIN := driver/.venv/bin
 # Where the sandbox keeps everything; a second value gives a second state, not a second cluster at the same time.
 STATE ?= /var/lib/gpu-sandbox
+# More for `sandbox up`: UP_FLAGS="--board h100-sxm5-80gb --gpus 4".
+UP_FLAGS ?=
 export GPU_SANDBOX_STATE_DIR := $(STATE)
 # The repository's packages, never a neighbour's.
 export PYTHONNOUSERSITE := 1
@@ -21,7 +23,7 @@ setup: ## Python environments from the locks (called by every other target)
 
 up: setup ## Everything: build what is missing, start the cluster, `pulumi up` the sandbox stack, show the slices
 	@$(BIN)/sandbox toolchain build
-	@$(BIN)/sandbox up
+	@$(BIN)/sandbox up $(UP_FLAGS)
 	@$(BIN)/sandbox images load
 	@$(BIN)/sandbox stack up
 	@$(BIN)/sandbox show
