@@ -9,9 +9,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
-import importlib
-import importlib.util
-import json
 import os
 import shutil
 import socket
@@ -195,8 +192,7 @@ def _start(paths: StatePaths, settings: Settings, progress: Progress) -> None:
     _write_files(paths, settings)
     if settings.extent is Extent.CLUSTER:
         cleanup.make_mount_points()
-        if importlib.util.find_spec("gpu_sandbox.gpus"):
-            _install_gpus(paths, settings, progress)
+        _install_gpus(paths, settings, progress)
     _launch_supervisor(paths, settings)
 
 
@@ -220,15 +216,14 @@ def _write_files(paths: StatePaths, settings: Settings) -> None:
 
 
 def _install_gpus(paths: StatePaths, settings: Settings, progress: Progress) -> None:
-    """Lay out the simulated driver, unless these GPUs are there already."""
-    wanted = json.dumps({"board": settings.board, "gpus": settings.gpus, "mig": settings.mig_enabled})
-    if paths.installed_gpus.exists() and paths.installed_gpus.read_text() == wanted:
-        return
-    paths.installed_gpus.unlink(missing_ok=True)
+    """Lay out the simulated driver; GPUs that are there already stay as they are."""
+    from gpu_sandbox import gpus  # noqa: PLC0415  loads the catalogue; only a node needs it
+
     began = time.monotonic()
-    gpus = importlib.import_module("gpu_sandbox.gpus")
-    gpus.install(paths.driver_root, settings.board, settings.gpus, settings.mig_enabled)
-    paths.installed_gpus.write_text(wanted)
+    try:
+        gpus.install(paths.driver_root, settings.board, settings.gpus, settings.mig_enabled)
+    except (gpus.InstallError, gpus.BuildError) as error:
+        raise SandboxError(f"the simulated GPUs cannot be installed: {error}") from error
     progress(f"{settings.gpus} simulated {settings.product_name} installed ({time.monotonic() - began:.1f} s)")
 
 

@@ -160,11 +160,6 @@ class StatePaths:
         return self.root / "driver-root"
 
     @property
-    def installed_gpus(self) -> Path:
-        """Says which GPUs the driver root was laid out for, once it is complete."""
-        return self.root / "gpus.json"
-
-    @property
     def node(self) -> Path:
         """What the node sees in place of the host's files: its /var/log, its kernel settings, its boot id."""
         return self.root / "node"
