@@ -10,6 +10,7 @@ import grpc
 from gpu_dra_driver._proto import dra_v1_pb2, dra_v1beta1_pb2
 from gpu_dra_driver._proto import pluginregistration_pb2 as registration
 
+_GRPC_PACKAGE = "k8s.io.kubelet.pkg.apis.dra"
 _VERSIONS = {"v1.DRAPlugin": dra_v1_pb2, "v1beta1.DRAPlugin": dra_v1beta1_pb2}
 
 
@@ -91,7 +92,7 @@ class Kubelet:
             self._messages.Claim(namespace=each["namespace"], name=each["name"], uid=each["uid"]) for each in metadata
         ]
         request = getattr(self._messages, kind)(claims=named)
-        return dict(_call(self._channel, f"/{self._service}/{method}", request, response).claims)
+        return dict(_call(self._channel, f"/{_GRPC_PACKAGE}.{self._service}/{method}", request, response).claims)
 
 
 def _call(channel: Any, method: str, request: Any, response: Any) -> Any:

@@ -33,7 +33,7 @@ from gpu_dra_driver.paths import Root
 from gpu_dra_driver.plugin import Plugin
 from gpu_dra_driver.publish import Publisher
 from gpu_dra_driver.recovery import recover
-from gpu_dra_driver.registration import Registration, Sockets, socket_paths
+from gpu_dra_driver.registration import Registration, Sockets, remove_dead, socket_paths
 from gpu_dra_driver.settings import Settings
 from gpu_dra_driver.state import NodeState
 
@@ -208,7 +208,7 @@ class Driver:
         registration = Registration(
             sockets.plugin, lambda reason: self.end(f"kubelet refused the registration: {reason}")
         )
-        sockets.remove()  # a driver that was killed leaves its own behind
+        remove_dead(self._settings.registrar_dir, self._plugin_dir)
         # Two servers, so that the registration socket appears when the plugin's socket already answers.
         for path, handlers in ((sockets.plugin, plugin.services()), (sockets.registration, [registration.service()])):
             server = grpc.server(ThreadPoolExecutor(_CALLS_AT_ONCE, thread_name_prefix=path.stem))

@@ -125,7 +125,10 @@ class Api:
         self._optional(f"delete ResourceSlice {name}", lambda: self._client.delete(ResourceSlice, name))
 
     def watch_slices(self, version: str) -> Iterator[tuple[str, str]]:
-        """Changes of this driver's slices after `version`: the event's type and the object's version. Raises KubeError when it ends."""
+        """Changes of this driver's slices after `version`: the event's type and the object's version.
+
+        Ends when the server has forgotten that version, as it does after minutes without a change. Raises KubeError.
+        """
         events = self._client.watch(
             ResourceSlice, fields=self._own_slices, resource_version=version, server_timeout=_WATCH_SECONDS
         )
@@ -133,6 +136,8 @@ class Api:
             for kind, changed in events:
                 yield kind, (changed.metadata.resourceVersion if changed.metadata else None) or ""
         except httpx2.HTTPError as error:
+            if isinstance(error, ApiError) and error.status.code == 410:
+                return
             raise KubeError(f"cannot watch ResourceSlices: {error or type(error).__name__}") from error
 
 

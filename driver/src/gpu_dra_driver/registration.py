@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +59,19 @@ def socket_paths(registrar_dir: Path, plugin_dir: Path, pod_uid: str) -> Sockets
     raise SocketPathError(
         f"{longest} is too long for a unix socket (at most {_SUN_PATH_BYTES - 1} bytes): use a shorter folder"
     )
+
+
+def remove_dead(registrar_dir: Path, plugin_dir: Path) -> None:
+    """Removes what killed drivers left behind: sockets of ours that nobody answers. Those of a living second pod stay."""
+    for path in (*registrar_dir.glob(f"{DRIVER_NAME}*-reg.sock"), *plugin_dir.glob("dra*.sock")):
+        with socket.socket(socket.AF_UNIX) as probe:
+            try:
+                probe.connect(str(path))
+            except ConnectionRefusedError:
+                log.info("removing %s, which a driver left behind", path)
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                log.warning("cannot tell whether %s is in use: %s", path, error)
 
 
 class Registration:
