@@ -19,6 +19,7 @@ class Registered:
     name: str
     inputs: dict[str, Any]
     parent: str
+    provider: str
     depends_on: frozenset[str]
 
 
@@ -87,6 +88,7 @@ def run(program: Callable[[], Any], *, preview: bool = False) -> Program:
                         name=request.name,
                         inputs=_plain(request.object),
                         parent=_name(request.parent),
+                        provider=request.provider,
                         depends_on=frozenset(_name(urn) for urn in request.dependencies),
                     )
                 )

@@ -59,6 +59,7 @@ def test_the_menu_of_an_a100() -> None:
         *("gpu", "gpu.nvidia.com", "mig.nvidia.com"),
         *("mig-1g.5gb", "mig-1g.5gb.me", "mig-1g.10gb", "mig-2g.10gb", "mig-3g.20gb", "mig-4g.20gb", "mig-7g.40gb"),
     }
+    assert program.named("gpus").type == "eks-gpu-dra:index:MigDeviceClasses"
     assert all(each.parent == "gpus" for each in program.of_kind("DeviceClass"))
     assert all(each.name == f"gpus-{each.inputs['metadata']['name']}" for each in program.of_kind("DeviceClass"))
     assert program.result == {
