@@ -137,6 +137,13 @@ def test_runtime_options_are_honoured_or_refused(new_stack: Callable[[str], Stac
     manifest.write_text("name: options\nruntime: {name: python, options: {toolchain: poetry}}\n")
     assert "toolchain 'poetry' needs Pulumi's own language host" in stack.run("preview").failed().text
 
+    # a program that fails its type check is not run
+    (stack.directory / "__main__.py").write_text("count: int = 'many'\n")
+    manifest.write_text("name: options\nruntime: {name: python, options: {typechecker: mypy}}\n")
+    refused = stack.run("preview").failed().text
+    assert "Incompatible types in assignment" in refused
+    assert "mypy found problems in the program" in refused
+
     # an environment without the SDK: named, with what to do
     own = stack.directory / "own" / "bin"
     own.mkdir(parents=True)

@@ -9,6 +9,7 @@ import typer
 
 from gpu_sandbox.settings import DEFAULT_STATE_DIR, STATE_DIR_ENV
 from gpu_sandbox.standins.install import environment, find_official_cli, pulumi_binary
+from gpu_sandbox.toolchain import NotBuiltError
 
 # For the mounting application: everything after `pulumi` is Pulumi's.
 CONTEXT_SETTINGS = {"ignore_unknown_options": True, "allow_interspersed_args": False}
@@ -21,8 +22,12 @@ def pulumi_command(
     ] = DEFAULT_STATE_DIR,
 ) -> None:
     """Run Pulumi against the sandbox, with its own state, secrets and plugins."""
-    binary = pulumi_binary(find_official_cli())
-    environ = environment(state_dir)
+    try:
+        environ = environment(state_dir)
+        binary = pulumi_binary(find_official_cli())
+    except NotBuiltError as error:
+        typer.echo(f"sandbox pulumi: {error}", err=True)
+        raise typer.Exit(1) from error
     given = arguments or []
     asks_nothing = [] if sys.stdin.isatty() and sys.stdout.isatty() else ["--non-interactive"]
     sys.stdout.flush()

@@ -1,6 +1,7 @@
 """Pulumi's names for Kubernetes' things."""
 
 import pytest
+from gpu_sandbox.standins.kubernetes.spelling import from_api, to_api
 from gpu_sandbox.standins.kubernetes.tokens import (
     GroupVersionKind,
     ObjectId,
@@ -64,3 +65,14 @@ def test_bad_ids(text: str) -> None:
 def test_api_versions() -> None:
     assert parse_api_version("v1", "Pod").api_version == "v1"
     assert parse_api_version("apps/v1", "Deployment").api_version == "apps/v1"
+
+
+DEFINITION = GroupVersionKind("apiextensions.k8s.io", "v1", "CustomResourceDefinition")
+PULUMI = {"a": [{"x_kubernetes_list_type": "map", "f:x_kubernetes_y": {}, "other_name-x": 1}]}
+API = {"a": [{"x-kubernetes-list-type": "map", "f:x-kubernetes-y": {}, "other_name-x": 1}]}
+
+
+def test_schemas_of_definitions_are_spelled_with_dashes() -> None:
+    assert to_api(DEFINITION, PULUMI) == API
+    assert from_api(DEFINITION, API) == PULUMI
+    assert to_api(GroupVersionKind("", "v1", "ConfigMap"), PULUMI) == PULUMI

@@ -16,6 +16,7 @@ from gpu_sandbox.standins.kubernetes.lifecycle import Found, InitFailedError, Re
 from gpu_sandbox.standins.kubernetes.ownership import imported_inputs, live_inputs, owned_fields
 from gpu_sandbox.standins.kubernetes.readiness.verdict import State
 from gpu_sandbox.standins.kubernetes.settings import ProviderSettings
+from gpu_sandbox.standins.kubernetes.spelling import from_api, to_api
 from gpu_sandbox.standins.kubernetes.tokens import GroupVersionKind, ObjectId, parse_id
 from gpu_sandbox.standins.kubernetes.values import (
     UNKNOWN,
@@ -111,7 +112,7 @@ class Objects:
         kind = object_kind(token_kind, inputs or outputs)
         target = parse_id(object_id)
         with _explaining(kind, target, inputs):
-            live = self.api.get(kind, target)
+            live = from_api(kind, self.api.get(kind, target))
         if live is None:
             return None
         if not inputs:
@@ -202,8 +203,9 @@ class Objects:
                 live = self.waiter.until_ready(
                     kind, target, live, seconds=_seconds(inputs, seconds), progress=report.progress
                 )
+                live = from_api(kind, live)
             except NotReadyError as error:
-                outputs = _outputs(kind, error.live, inputs, {})
+                outputs = _outputs(kind, from_api(kind, error.live), inputs, {})
                 raise InitFailedError(str(target), outputs, inputs, error.reasons) from error
         return Found(str(target), _outputs(kind, live, inputs, {}), inputs)
 
@@ -213,17 +215,19 @@ class Objects:
         """The object after a server-side apply; None when a dry run cannot tell yet."""
         force = self.settings.enable_patch_force or annotation(inputs, _PATCH_FORCE) == "true"
         try:
-            return self.api.apply(kind, target, manifest(inputs), force=force, dry_run=dry_run)
+            applied = to_api(kind, manifest(inputs))
+            live: dict[str, Any] = from_api(kind, self.api.apply(kind, target, applied, force=force, dry_run=dry_run))
         except ApiError as error:
             # Its namespace may be made by this very update; a webhook may refuse dry runs.
             if dry_run and (error.code == 404 or cannot_dry_run(error)):
                 return None
             raise RefusedError(redactor(inputs)(explain(error, kind, target))) from error
+        return live
 
     def _dry_run_refusal(self, kind: GroupVersionKind, target: ObjectId, inputs: Object) -> tuple[Cause, ...]:
         try:
             # Ownership conflicts are the update's to report; here only what the object could become counts.
-            self.api.apply(kind, target, manifest(inputs), force=True, dry_run=True)
+            self.api.apply(kind, target, to_api(kind, manifest(inputs)), force=True, dry_run=True)
         except ApiError as error:
             return error.causes if error.code == 422 else ()
         except (NoKindError, UnreachableError):
