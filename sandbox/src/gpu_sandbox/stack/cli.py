@@ -19,7 +19,7 @@ def _runner() -> StackRunner:
     paths = StatePaths(state_dir_from_environment())
     if not paths.kubeconfig.is_file():
         raise StackError(f"no sandbox runs in {paths.root}; `sandbox up` starts one")
-    return StackRunner(environment(paths.root), paths.root / "pulumi/backend", lambda text: print(text, flush=True))
+    return StackRunner(environment(paths.root), paths.root / "pulumi", lambda text: print(text, flush=True))
 
 
 def _fail(error: StackError) -> typer.Exit:
@@ -27,22 +27,38 @@ def _fail(error: StackError) -> typer.Exit:
     return typer.Exit(1)
 
 
+Extra = Annotated[list[str] | None, typer.Argument(help="After `--`: more arguments for the Pulumi CLI.")]
+
+
 @app.command()
-def up() -> None:
-    """`pulumi up` on the sandbox stack; goes on from where an interrupted run stopped."""
+def up(extra: Extra = None) -> None:
+    """`pulumi up`; goes on from where an interrupted run stopped."""
     try:
-        _runner().up()
+        _runner().up(extra or ())
+    except StackError as error:
+        raise _fail(error) from error
+
+
+@app.command()
+def preview(extra: Extra = None) -> None:
+    """`pulumi preview` with the changes in full."""
+    try:
+        _runner().preview(extra or ())
     except StackError as error:
         raise _fail(error) from error
 
 
 @app.command()
 def destroy(
-    *, best_effort: Annotated[bool, typer.Option(help="Succeed even when something could not be destroyed.")] = False
+    extra: Extra = None,
+    *,
+    best_effort: Annotated[
+        bool, typer.Option("--best-effort", help="Succeed even when something could not be destroyed.")
+    ] = False,
 ) -> None:
-    """`pulumi destroy` on the sandbox stack."""
+    """`pulumi destroy`."""
     try:
-        _runner().destroy()
+        _runner().destroy(extra or ())
     except StackError as error:
         if best_effort:
             print(f"sandbox: {error}\nsandbox: going on, since the cluster takes everything with it", file=sys.stderr)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from gpu_sandbox.stack.recovery import Leftovers, find_leftovers
+from gpu_sandbox.stack.run import with_salt
 
 
 def write(path: Path, content: Any) -> Path:
@@ -66,3 +67,15 @@ def test_an_empty_or_torn_checkpoint_has_nothing_pending(tmp_path: Path, checkpo
     write(tmp_path / ".pulumi/stacks/shop/dev.json", checkpoint)
 
     assert find_leftovers(tmp_path, "shop", "dev").pending == ()
+
+
+@pytest.mark.parametrize(
+    ("config", "salted", "expected"),
+    [
+        ("config: {}\n", "encryptionsalt: v1:a:b\n", "encryptionsalt: v1:a:b\nconfig: {}\n"),
+        ("encryptionsalt: v1:own\nconfig: {}\n", "encryptionsalt: v1:a:b\n", "encryptionsalt: v1:own\nconfig: {}\n"),
+        ("config: {}\n", "", "config: {}\n"),
+    ],
+)
+def test_the_config_gets_the_sandboxs_salt_unless_it_has_one(config: str, salted: str, expected: str) -> None:
+    assert with_salt(config, salted) == expected
