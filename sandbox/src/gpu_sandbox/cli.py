@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -245,7 +246,10 @@ def _inside(paths: _settings.StatePaths, command: list[str]) -> tuple[str, list[
     except supervisor_control.NotRunning as error:
         _fail(f"not running: {error}", _EXIT_NOT_RUNNING)
     namespaces = ("--mount", "--net", "--pid", "--uts", "--cgroup")
-    return "/usr/bin/nsenter", ["--target", str(pid), *namespaces, "--", *command]
+    program = shutil.which("nsenter")
+    if program is None:
+        _fail("nsenter is missing; on Debian: apt-get install util-linux")
+    return program, ["--target", str(pid), *namespaces, "--", *command]
 
 
 def _require(paths: _settings.StatePaths) -> _settings.Settings:

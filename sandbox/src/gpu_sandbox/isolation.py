@@ -30,8 +30,12 @@ def unshare(flags: int) -> None:
         raise OSError(number, f"cannot create the sandbox's namespaces: {os.strerror(number)}")
 
 
-def enter_private_world(sandbox_id: str, argv: list[str]) -> None:
-    """Run argv as process 1 of new namespaces, and end this process. File descriptors are passed on as they are."""
+def enter_private_world(sandbox_id: str, lock: int, argv: list[str]) -> None:
+    """Run argv as process 1 of new namespaces, and end this process.
+
+    File descriptors are passed on, but for the lock: that is held until this process ends.
+    """
+    os.set_inheritable(lock, False)
     cgroups.enter(sandbox_id)
     unshare(_ALL)
     cgroups.enter_leaf(sandbox_id)
@@ -42,4 +46,5 @@ def enter_private_world(sandbox_id: str, argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    enter_private_world(sys.argv[1], [sys.executable, "-P", "-m", "gpu_sandbox.supervisor", *sys.argv[2:]])
+    _supervisor = [sys.executable, "-P", "-m", "gpu_sandbox.supervisor", *sys.argv[3:]]
+    enter_private_world(sys.argv[1], int(sys.argv[2]), _supervisor)

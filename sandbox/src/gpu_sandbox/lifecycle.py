@@ -36,6 +36,7 @@ from gpu_sandbox.supervisor_plan import ComponentStatus, Overall, State
 _POLL_SECONDS = 0.05
 _READY_TIMEOUT = 180.0
 _STOP_TIMEOUT = 40.0
+_LOCK_TIMEOUT = 3.0
 
 Progress = Callable[[str], None]
 
@@ -77,13 +78,13 @@ def up(paths: StatePaths, options: Options, progress: Progress) -> Running:
     problems = preflight.check_platform()
     if problems:
         raise preflight.PreflightError(problems)
-    with _locked(paths, "sandbox up"):
+    with _locked(paths, "sandbox up") as lock:
         settings = _settings(paths, options)
         try:
             report = supervisor_control.status(paths.control_socket)
         except NotRunning:
             was_running = False
-            _start(paths, settings, progress)
+            _start(paths, settings, lock, progress)
         else:
             was_running = report.overall is Overall.READY
             _retry_given_up(paths, report, progress)
@@ -182,7 +183,7 @@ def _with_board_facts(settings: Settings, chosen: Mapping[str, object]) -> Setti
     )
 
 
-def _start(paths: StatePaths, settings: Settings, progress: Progress) -> None:
+def _start(paths: StatePaths, settings: Settings, lock: int, progress: Progress) -> None:
     # What a killed supervisor left; its namespaces are gone with it, its control groups are not.
     cleanup.end_processes(paths)
     problems = preflight.check(paths, settings)
@@ -193,7 +194,7 @@ def _start(paths: StatePaths, settings: Settings, progress: Progress) -> None:
     if settings.extent is Extent.CLUSTER:
         cleanup.make_mount_points()
         _install_gpus(paths, settings, progress)
-    _launch_supervisor(paths, settings)
+    _launch_supervisor(paths, settings, lock)
 
 
 def _write_files(paths: StatePaths, settings: Settings) -> None:
@@ -227,8 +228,12 @@ def _install_gpus(paths: StatePaths, settings: Settings, progress: Progress) -> 
     progress(f"{settings.gpus} simulated {settings.product_name} installed ({time.monotonic() - began:.1f} s)")
 
 
-def _launch_supervisor(paths: StatePaths, settings: Settings) -> None:
-    """Start process 1 in its own world. The listening socket is opened here, so it belongs to the host's network."""
+def _launch_supervisor(paths: StatePaths, settings: Settings, lock: int) -> None:
+    """Start process 1 in its own world. The listening socket is opened here, so it belongs to the host's network.
+
+    The program on the way there holds the lock as well, until its control groups tell of process 1: should this
+    process be killed meanwhile, the next command waits for it and finds what it started.
+    """
     with socket.socket() as listener, paths.log("supervisor").open("a") as log:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", settings.api_port))
@@ -236,12 +241,12 @@ def _launch_supervisor(paths: StatePaths, settings: Settings) -> None:
         started = subprocess.run(
             [
                 *(sys.executable, "-P", "-m", "gpu_sandbox.isolation"),
-                *(settings.sandbox_id, str(paths.root), str(listener.fileno())),
+                *(settings.sandbox_id, str(lock), str(paths.root), str(listener.fileno())),
             ],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            pass_fds=(listener.fileno(),),
+            pass_fds=(listener.fileno(), lock),
             start_new_session=True,  # Ctrl-C at `sandbox up` must not reach the cluster
             cwd="/",
             env={key: value for key, value in os.environ.items() if key in {"PATH", "LANG", "PYTHONPATH", "HOME"}},
@@ -331,12 +336,12 @@ def _stop_gently(paths: StatePaths, progress: Progress) -> None:
 
 
 @contextlib.contextmanager
-def _locked(paths: StatePaths, what: str) -> Iterator[None]:
-    """Hold the state directory's lock; a directory made for that alone goes when the work fails.
+def _locked(paths: StatePaths, what: str) -> Iterator[int]:
+    """Hold the state directory's lock, given as its descriptor; a directory made for that alone goes in the end.
 
-    Raises SandboxError if another command holds it.
+    Raises SandboxError if another command holds it and does not let go soon.
     """
-    existed = paths.root.exists()
+    existed, deadline = paths.root.exists(), time.monotonic() + _LOCK_TIMEOUT
     while True:
         try:
             paths.root.mkdir(parents=True, exist_ok=True)
@@ -350,6 +355,9 @@ def _locked(paths: StatePaths, what: str) -> Iterator[None]:
         except BlockingIOError:
             holder = os.read(descriptor, 200).decode(errors="replace").strip()
             os.close(descriptor)
+            if time.monotonic() < deadline:
+                time.sleep(_POLL_SECONDS)
+                continue
             raise SandboxError(f"another command works on the sandbox in {paths.root}: {holder}; wait for it") from None
         # `sandbox down` removes the directory with the lock in it: only a lock that is still there counts.
         with contextlib.suppress(FileNotFoundError):
@@ -359,7 +367,7 @@ def _locked(paths: StatePaths, what: str) -> Iterator[None]:
     try:
         os.ftruncate(descriptor, 0)
         os.write(descriptor, f"`{what}`, process {os.getpid()}\n".encode())
-        yield
+        yield descriptor
     finally:
         if not existed and paths.root.is_dir() and set(paths.root.iterdir()) <= {paths.lock}:
             shutil.rmtree(paths.root, ignore_errors=True)

@@ -96,8 +96,7 @@ def check(paths: StatePaths, settings: Settings) -> tuple[Problem, ...]:
         for checks in (
             _check_state_dir(paths),
             _check_programs(settings),
-            _check_memory(settings),
-            _check_disk(paths, settings),
+            _check_amounts(paths, settings),
             _check_port(settings),
             _check_cgroups(),
             _check_kernel(paths, settings),
@@ -149,26 +148,26 @@ def _check_programs(settings: Settings) -> Iterator[Problem]:
         )
 
 
-def _check_memory(settings: Settings) -> Iterator[Problem]:
-    needed = _NEEDED_BYTES[settings.extent][0]
-    lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
-    available = int(lines["MemAvailable"].split()[0]) * 1024
-    if available < needed:
+def check_amounts(settings: Settings, *, memory: int, disk: int, disk_of: Path) -> Iterator[Problem]:
+    """Whether these bytes of available memory, and of free disk in `disk_of`, are enough."""
+    memory_needed, disk_needed = _NEEDED_BYTES[settings.extent]
+    if memory < memory_needed:
         yield Problem(
-            f"{available / _GIB:.1f} GiB of memory are available, the sandbox needs {needed / _GIB:.0f} GiB",
+            f"{memory / _GIB:.1f} GiB of memory are available, the sandbox needs {memory_needed // _GIB} GiB",
             "end other programs, or give the machine more memory",
         )
-
-
-def _check_disk(paths: StatePaths, settings: Settings) -> Iterator[Problem]:
-    needed = _NEEDED_BYTES[settings.extent][1]
-    place = _nearest_existing(paths.root)
-    free = shutil.disk_usage(place).free
-    if free < needed:
+    if disk < disk_needed:
         yield Problem(
-            f"{free / _GIB:.1f} GiB are free in {place}, the sandbox needs {needed / _GIB:.0f} GiB",
+            f"{disk / _GIB:.1f} GiB are free in {disk_of}, the sandbox needs {disk_needed // _GIB} GiB",
             "free some space, or choose a directory on another disk with --state-dir",
         )
+
+
+def _check_amounts(paths: StatePaths, settings: Settings) -> Iterator[Problem]:
+    lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    available = int(lines["MemAvailable"].split()[0]) * 1024
+    place = _nearest_existing(paths.root)
+    yield from check_amounts(settings, memory=available, disk=shutil.disk_usage(place).free, disk_of=place)
 
 
 def _check_port(settings: Settings) -> Iterator[Problem]:

@@ -7,6 +7,7 @@ import socket
 import ssl
 import stat
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -55,7 +56,7 @@ def test_the_kubelet_asks_for_a_certificate(cluster: RunningSandbox) -> None:
         "try: urllib.request.urlopen('https://10.244.0.1:10250/pods', context=trust, timeout=5)\n"
         "except urllib.error.HTTPError as error: print(error.code)\n"
     )
-    result = cluster.sandbox("enter", "/usr/bin/env", "python3", "-c", script, str(cluster.paths.pki / "ca.crt"))
+    result = cluster.sandbox("enter", sys.executable, "-c", script, str(cluster.paths.pki / "ca.crt"))
     assert result.stdout.strip() == "401"
 
 

@@ -55,6 +55,8 @@ imports = []
 
 [plugins.'io.containerd.cri.v1.runtime']
   cdi_spec_dirs = ['{paths.cdi}']
+  # Profiles belong to the host's kernel, and one loaded for the sandbox would stay there.
+  disable_apparmor = true
   # Where CAP_SYS_RESOURCE is missing, lowering a container's OOM score would fail its start.
   restrict_oom_score_adj = {restrict}
   [plugins.'io.containerd.cri.v1.runtime'.cni]

@@ -80,6 +80,26 @@ def test_places_that_cannot_work(programs: Path, directory: str, said: str) -> N
     assert said in _all(preflight.check(StatePaths(Path(directory)), _settings(programs)))
 
 
+_GIB = 1 << 30
+
+
+@pytest.mark.parametrize(
+    ("extent", "memory", "disk", "said"),
+    [
+        (Extent.CLUSTER, 3 * _GIB, 5 * _GIB, []),
+        (Extent.CLUSTER, 3 * _GIB - 1, 5 * _GIB, ["needs 3 GiB"]),
+        (Extent.CLUSTER, 8 * _GIB, 5 * _GIB - 1, ["needs 5 GiB"]),
+        (Extent.CLUSTER, 0, 0, ["0.0 GiB of memory are available", "0.0 GiB are free in /data"]),
+        (Extent.API, 1 * _GIB, 1 * _GIB, []),
+    ],
+)
+def test_memory_and_disk(extent: Extent, memory: int, disk: int, said: list[str]) -> None:
+    settings = Settings(sandbox_id="00000000", bin_dir=Path("/b"), extent=extent)
+    problems = list(preflight.check_amounts(settings, memory=memory, disk=disk, disk_of=Path("/data")))
+    assert len(problems) == len(said)
+    assert all(text in problem.what for text, problem in zip(said, problems, strict=True))
+
+
 @needs_root
 def test_a_directory_with_someone_elses_files_is_left_alone(programs: Path) -> None:
     directory = Path(f"/tmp/gst-f{os.getpid()}")
