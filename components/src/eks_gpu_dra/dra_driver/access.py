@@ -19,12 +19,12 @@ def cluster_role_rules() -> list[dict[str, Any]]:
         # list: after the loss of its checkpoint the driver asks which claims are allocated to its node.
         # No watch: the driver never follows claims. No write: the scheduler allocates, the driver does not.
         {"apiGroups": ["resource.k8s.io"], "resources": ["resourceclaims"], "verbs": ["get", "list"]},
-        # The driver publishes this node's devices and puts the slices back when kubelet or a person removes them.
+        # The driver publishes this node's devices, and sees by its watch when kubelet or a person removes them.
         # RBAC cannot say "of this node": the admission policy below does.
         {
             "apiGroups": ["resource.k8s.io"],
             "resources": ["resourceslices"],
-            "verbs": ["get", "list", "watch", "create", "update", "patch", "delete"],
+            "verbs": ["list", "watch", "create", "update", "delete"],
         },
         # The node's UID makes the node the owner of its slices, so that they go when the node goes.
         {"apiGroups": [""], "resources": ["nodes"], "verbs": ["get"]},

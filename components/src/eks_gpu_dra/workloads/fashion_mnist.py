@@ -174,7 +174,11 @@ class _Trio:
                                     {"name": "HOME", "value": _WORK_DIRECTORY},
                                     {"name": "TMPDIR", "value": _WORK_DIRECTORY},
                                 ],
-                                "readinessProbe": {"exec": {"command": ["test", "-f", _DONE_FILE]}, "periodSeconds": 2},
+                                "readinessProbe": {
+                                    "exec": {"command": ["test", "-f", _DONE_FILE]},
+                                    "initialDelaySeconds": 2,
+                                    "periodSeconds": 2,
+                                },
                                 "resources": {
                                     "claims": [{"name": "slice"}],
                                     "requests": dict(self.program.requests),
