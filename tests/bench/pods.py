@@ -41,7 +41,7 @@ class Pairs:
 def _pod(name: str, image: str, *, claim: bool) -> Pod:
     spec: dict[str, Any] = {
         "restartPolicy": "Never",
-        "terminationGracePeriodSeconds": 0,
+        "terminationGracePeriodSeconds": 1,
         "automountServiceAccountToken": False,
         "containers": [{"name": "main", "image": image, "command": ["sleep", "600"], "imagePullPolicy": "Never"}],
     }
@@ -80,7 +80,8 @@ def _time_to_running(client: Client, pod: Pod) -> float:
 
 
 def _remove(client: Client, name: str) -> None:
-    client.delete(Pod, name, namespace=NAMESPACE, grace_period=0)
+    # Not by force: kubelet releases the device before the pod is gone, so the next pod does not meet it still held.
+    client.delete(Pod, name, namespace=NAMESPACE, grace_period=1)
     while True:
         try:
             client.get(Pod, name, namespace=NAMESPACE)
