@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from gpu_sandbox import lifecycle, preflight
 from gpu_sandbox.components import required_programs
+from gpu_sandbox.errors import SandboxError
 from gpu_sandbox.settings import STATE_DIR_ENV, Extent, Settings, SettingsError, StatePaths, binaries
 
 _DIRECTORY = Path("/tmp")  # the path must be short, see MAX_STATE_DIR_BYTES
@@ -112,6 +113,6 @@ def _remove_abandoned() -> None:
     for directory in _DIRECTORY.glob(f"{_PREFIX}*"):
         process = directory.name.removeprefix(_PREFIX).lstrip("abcdefghijklmnopqrstuvwxyz")
         if process.isdigit() and not Path("/proc", process).exists():
-            with contextlib.suppress(lifecycle.SandboxError):
+            with contextlib.suppress(SandboxError):
                 lifecycle.down(StatePaths(directory), print)
             shutil.rmtree(directory, ignore_errors=True)

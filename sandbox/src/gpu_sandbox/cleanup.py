@@ -12,16 +12,13 @@ import subprocess
 from pathlib import Path
 
 from gpu_sandbox import cgroups
+from gpu_sandbox.errors import SandboxError
 from gpu_sandbox.node import KUBELET_DEFAULT_ROOT
 from gpu_sandbox.settings import SettingsError, StatePaths, read_settings
 
 # Says that the directory was made as a mount point for sandboxes and goes with the last of them. Removing a directory
 # that another namespace has something mounted on would unmount it there.
 _MOUNT_POINT_MARK = ".made-by-gpu-sandbox"
-
-
-class CleanupError(Exception):
-    """Something of the sandbox could not be removed."""
 
 
 def make_mount_points() -> None:
@@ -51,8 +48,13 @@ def _names(paths: StatePaths, sandbox_id: str) -> bool:
     return False
 
 
+def has_processes(paths: StatePaths) -> bool:
+    """Whether anything of the sandbox runs."""
+    return any(cgroups.processes(sandbox_id) for sandbox_id in sandbox_ids(paths))
+
+
 def end_processes(paths: StatePaths) -> None:
-    """Kill all processes of the sandbox and remove its control groups. Raises CleanupError for what stays."""
+    """Kill all processes of the sandbox and remove its control groups. Raises SandboxError for what stays."""
     problems = []
     for sandbox_id in sandbox_ids(paths):
         if remaining := cgroups.kill(sandbox_id):
@@ -60,14 +62,23 @@ def end_processes(paths: StatePaths) -> None:
         elif left := cgroups.remove(sandbox_id):
             problems.append(f"control groups stay: {', '.join(map(str, left))}")
     if problems:
-        raise CleanupError("; ".join(problems))
+        raise SandboxError(f"the sandbox in {paths.root} is not gone completely: {'; '.join(problems)}")
 
 
 def remove_state(paths: StatePaths) -> None:
     """Remove the state directory and the mount points; the processes must be gone."""
     for point in _host_mounts_below(paths.root):
         subprocess.run(["umount", "--lazy", point], check=True)
-    shutil.rmtree(paths.root, ignore_errors=False)
+    # What tells that the directory is a sandbox's goes last, or an interrupted removal could not be taken up again.
+    last = (paths.settings, paths.lock)
+    for entry in set(paths.root.iterdir()) - set(last):
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+    for file in last:
+        file.unlink(missing_ok=True)
+    paths.root.rmdir()
 
 
 def remove_mount_points() -> None:

@@ -17,6 +17,7 @@ import typer
 from typer.core import TyperCommand
 
 from gpu_sandbox import settings as _settings
+from gpu_sandbox.errors import SandboxError
 
 if TYPE_CHECKING:
     from gpu_sandbox.supervisor_control import Report
@@ -71,13 +72,13 @@ def up(  # noqa: PLR0917  typer passes by name
     """Start the cluster, or finish a start that was interrupted. Does nothing to one that is ready."""
     import time  # noqa: PLC0415
 
-    from gpu_sandbox import lifecycle, preflight  # noqa: PLC0415
+    from gpu_sandbox import lifecycle  # noqa: PLC0415
 
     paths, began = _paths(state_dir), time.monotonic()
     options = lifecycle.Options(api_port=api_port, board=board, gpus=gpus, mig_enabled=mig, dns=dns)
     try:
         running = lifecycle.up(paths, options, typer.echo)
-    except (lifecycle.SandboxError, preflight.PreflightError, _settings.SettingsError) as error:
+    except SandboxError as error:
         _fail(error)
     except KeyboardInterrupt:
         _fail("interrupted; run `sandbox up` again to go on, or `sandbox down` to remove what was started", 130)
@@ -94,12 +95,12 @@ def down(
     keep_data: Annotated[bool, typer.Option("--keep-data", help="Keep the cluster's data for the next `up`.")] = False,
 ) -> None:
     """Stop the cluster and remove everything of it: processes, networks, control groups, data."""
-    from gpu_sandbox import lifecycle, preflight  # noqa: PLC0415
+    from gpu_sandbox import lifecycle  # noqa: PLC0415
 
     paths = _paths(state_dir)
     try:
         existed = lifecycle.down(paths, typer.echo, keep_data=keep_data)
-    except (lifecycle.SandboxError, preflight.PreflightError) as error:
+    except SandboxError as error:
         _fail(error)
     typer.echo(f"the sandbox in {paths.root} is down" if existed else f"there is no sandbox in {paths.root}")
 
@@ -121,12 +122,12 @@ def status(
     try:
         settings = lifecycle.running_settings(paths)
         report = reports.read(paths, settings)
-    except (lifecycle.SandboxError, NotRunning) as error:
+    except (lifecycle.NoSandboxError, NotRunning) as error:
         if as_json:
             typer.echo(json.dumps({"state": "down", "stateDir": str(paths.root)}))
             raise typer.Exit(_EXIT_NOT_RUNNING) from error
         _fail(f"not running: {error}", _EXIT_NOT_RUNNING)
-    except (_settings.SettingsError, Refused) as error:
+    except (SandboxError, Refused) as error:
         _fail(error)
     if as_json:
         typer.echo(json.dumps(reports.to_json(settings, paths, report), indent=2))
@@ -200,7 +201,7 @@ def restart(
         lifecycle.restart(paths, component, typer.echo)
     except NotRunning as error:
         _fail(f"not running: {error}", _EXIT_NOT_RUNNING)
-    except (lifecycle.SandboxError, Refused) as error:
+    except (SandboxError, Refused) as error:
         _fail(error)
 
 

@@ -16,10 +16,11 @@ from typing import Any
 
 import yaml
 
+from gpu_sandbox.errors import SandboxError
 from gpu_sandbox.settings import SettingsError, StatePaths, read_settings, state_dir_from_environment
 
 
-class NotTheSandboxError(Exception):
+class NotTheSandboxError(SandboxError):
     """The kubeconfig leads to some other cluster, or there is no sandbox."""
 
 

@@ -1,25 +1,25 @@
-"""Brings a sandbox up and down, from the host's side: checks, files, the supervisor's start, and waiting for it.
+"""Brings a sandbox up and down, from the host's side: checks, files, and the supervisor's start.
 
-Every step may be interrupted and run again. A lock in the state directory keeps two commands apart; what the
-supervisor does once it runs is its own business.
+Every step may be interrupted and run again. What the supervisor does once it runs is its own business.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import os
 import shutil
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from gpu_sandbox import cgroups, cleanup, pki, preflight, status, supervisor_control
+from gpu_sandbox import cleanup, pki, preflight, readiness, status, supervisor_control
 from gpu_sandbox.components import pause_image
+from gpu_sandbox.errors import SandboxError
+from gpu_sandbox.readiness import Progress
 from gpu_sandbox.settings import (
     INNER_API_PORT,
     Extent,
@@ -30,19 +30,16 @@ from gpu_sandbox.settings import (
     read_settings,
     write_settings,
 )
+from gpu_sandbox.state_lock import locked
 from gpu_sandbox.supervisor_control import NotRunning, Report
-from gpu_sandbox.supervisor_plan import ComponentStatus, Overall, State
+from gpu_sandbox.supervisor_plan import Overall, State
 
 _POLL_SECONDS = 0.05
-_READY_TIMEOUT = 180.0
 _STOP_TIMEOUT = 40.0
-_LOCK_TIMEOUT = 3.0
-
-Progress = Callable[[str], None]
 
 
-class SandboxError(Exception):
-    """The sandbox could not be brought into the wanted state; the text says why and what to do."""
+class NoSandboxError(SandboxError):
+    """There is no sandbox in this state directory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,12 +70,12 @@ class Running:
 def up(paths: StatePaths, options: Options, progress: Progress) -> Running:
     """Bring the sandbox up and wait until it is ready; does nothing to one that is.
 
-    Raises PreflightError, SandboxError or SettingsError.
+    Raises SandboxError, as PreflightError with everything that is in the way.
     """
     problems = preflight.check_platform()
     if problems:
         raise preflight.PreflightError(problems)
-    with _locked(paths, "sandbox up") as lock:
+    with locked(paths, "sandbox up") as lock:
         settings = _settings(paths, options)
         try:
             report = supervisor_control.status(paths.control_socket)
@@ -88,7 +85,7 @@ def up(paths: StatePaths, options: Options, progress: Progress) -> Running:
         else:
             was_running = report.overall is Overall.READY
             _retry_given_up(paths, report, progress)
-        report = _wait_until_ready(paths, progress, only_changes=was_running)
+        report = readiness.wait(paths, progress, only_changes=was_running)
     return Running(settings, paths, report, was_running)
 
 
@@ -103,7 +100,7 @@ def down(paths: StatePaths, progress: Progress, *, keep_data: bool = False) -> b
     if not paths.root.exists() and not cleanup.sandbox_ids(paths):
         cleanup.remove_mount_points()
         return False
-    with _locked(paths, "sandbox down"):
+    with locked(paths, "sandbox down"):
         if set(paths.root.iterdir()) - {paths.lock, paths.settings, paths.run} and not paths.settings.exists():
             raise SandboxError(
                 f"{paths.root} holds files but no {paths.settings.name}: it is left alone, remove it by hand"
@@ -117,7 +114,7 @@ def down(paths: StatePaths, progress: Progress, *, keep_data: bool = False) -> b
                 shutil.rmtree(paths.run, ignore_errors=True)
             else:
                 cleanup.remove_state(paths)
-        except (cleanup.CleanupError, OSError) as error:
+        except OSError as error:
             raise SandboxError(f"the sandbox in {paths.root} is not gone completely: {error}") from error
     return True
 
@@ -127,18 +124,18 @@ def restart(paths: StatePaths, component: str, progress: Progress) -> Report:
 
     Raises SandboxError, NotRunning or Refused.
     """
-    with _locked(paths, f"sandbox restart {component}"):
+    with locked(paths, f"sandbox restart {component}"):
         supervisor_control.request(
             paths.control_socket, {"command": "restart", "name": component}, timeout=_STOP_TIMEOUT
         )
-        return _wait_until_ready(paths, progress, only_changes=True)
+        return readiness.wait(paths, progress, only_changes=True)
 
 
 def running_settings(paths: StatePaths) -> Settings:
-    """The settings of the sandbox in this directory. Raises SandboxError if there is none."""
+    """The settings of the sandbox in this directory. Raises NoSandboxError if there is none."""
     settings = read_settings(paths)
     if settings is None:
-        raise SandboxError(f"there is no sandbox in {paths.root}; start one with `sandbox up`")
+        raise NoSandboxError(f"there is no sandbox in {paths.root}; start one with `sandbox up`")
     return settings
 
 
@@ -263,61 +260,6 @@ def _retry_given_up(paths: StatePaths, report: Report, progress: Progress) -> No
             supervisor_control.request(paths.control_socket, {"command": "restart", "name": component.name})
 
 
-def _wait_until_ready(paths: StatePaths, progress: Progress, *, only_changes: bool = False) -> Report:
-    began = time.monotonic()
-    shown: dict[str, State] = {}
-    seen_alive = False
-    while True:
-        report = None
-        try:
-            report = supervisor_control.status(paths.control_socket)
-            seen_alive = True
-        except NotRunning:
-            # Between its start and its first answer it boots the machine; after that, silence means it is gone.
-            if seen_alive or (time.monotonic() - began > 1 and not _supervisor_lives(paths)):
-                raise SandboxError(_gone(paths)) from None
-        if report is not None:
-            if only_changes and not shown:
-                shown = {component.name: component.state for component in report.components}
-            for component in report.components:
-                if shown.get(component.name) is not component.state:
-                    shown[component.name] = component.state
-                    _show(component, time.monotonic() - began, progress)
-            failed = [component for component in report.components if component.state is State.FAILED]
-            if failed:
-                raise SandboxError("\n".join(_explain(paths, component) for component in failed))
-            if report.overall is Overall.READY:
-                return report
-        if time.monotonic() - began > _READY_TIMEOUT:
-            waiting = [c for c in (report.components if report else ()) if c.state not in {State.READY, State.DONE}]
-            explained = "\n".join(_explain(paths, c) for c in waiting if c.state is not State.WAITING)
-            raise SandboxError(f"the sandbox is not ready after {_READY_TIMEOUT:.0f} s\n{explained or _gone(paths)}")
-        time.sleep(_POLL_SECONDS)
-
-
-def _show(component: ComponentStatus, seconds: float, progress: Progress) -> None:
-    if component.state in {State.READY, State.DONE}:
-        progress(f"{component.name} {component.state} ({seconds:.1f} s)")
-    elif component.state is State.BACKOFF:
-        progress(f"{component.name} ended ({component.detail}), starting it again")
-
-
-def _explain(paths: StatePaths, component: ComponentStatus) -> str:
-    log = paths.log(component.name)
-    state = f"{component.state}: {component.detail}" if component.detail else f"still {component.state}"
-    tail = "\n".join(f"    {line}" for line in status.log_tail(log).splitlines())
-    return f"{component.name} {state}. The end of {log}:\n{tail}"
-
-
-def _gone(paths: StatePaths) -> str:
-    log = paths.log("supervisor")
-    return f"the supervisor is gone. The end of {log}:\n{status.log_tail(log)}\nRun `sandbox up` again."
-
-
-def _supervisor_lives(paths: StatePaths) -> bool:
-    return any(cgroups.processes(sandbox_id) for sandbox_id in cleanup.sandbox_ids(paths))
-
-
 # Steps of `down`.
 
 
@@ -328,47 +270,5 @@ def _stop_gently(paths: StatePaths, progress: Progress) -> None:
         return
     progress("stopping the components")
     deadline = time.monotonic() + _STOP_TIMEOUT
-    while _supervisor_lives(paths) and time.monotonic() < deadline:
+    while cleanup.has_processes(paths) and time.monotonic() < deadline:
         time.sleep(_POLL_SECONDS)
-
-
-# The lock.
-
-
-@contextlib.contextmanager
-def _locked(paths: StatePaths, what: str) -> Iterator[int]:
-    """Hold the state directory's lock, given as its descriptor; a directory made for that alone goes in the end.
-
-    Raises SandboxError if another command holds it and does not let go soon.
-    """
-    existed, deadline = paths.root.exists(), time.monotonic() + _LOCK_TIMEOUT
-    while True:
-        try:
-            paths.root.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(paths.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except FileNotFoundError:
-            continue  # `sandbox down` removed the directory between the two calls
-        except (FileExistsError, NotADirectoryError):
-            raise SandboxError(f"{paths.root} is not a directory; choose another one with --state-dir") from None
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.read(descriptor, 200).decode(errors="replace").strip()
-            os.close(descriptor)
-            if time.monotonic() < deadline:
-                time.sleep(_POLL_SECONDS)
-                continue
-            raise SandboxError(f"another command works on the sandbox in {paths.root}: {holder}; wait for it") from None
-        # `sandbox down` removes the directory with the lock in it: only a lock that is still there counts.
-        with contextlib.suppress(FileNotFoundError):
-            if paths.lock.stat().st_ino == os.fstat(descriptor).st_ino:
-                break
-        os.close(descriptor)
-    try:
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"`{what}`, process {os.getpid()}\n".encode())
-        yield descriptor
-    finally:
-        if not existed and paths.root.is_dir() and set(paths.root.iterdir()) <= {paths.lock}:
-            shutil.rmtree(paths.root, ignore_errors=True)
-        os.close(descriptor)

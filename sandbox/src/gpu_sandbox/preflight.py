@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gpu_sandbox import cgroups, components, network
+from gpu_sandbox.errors import SandboxError
 from gpu_sandbox.settings import MAX_STATE_DIR_BYTES, Extent, Settings, StatePaths
 
 _GIB = 1 << 30
@@ -58,7 +59,7 @@ class Problem:
         return f"{self.what}\n    {self.remedy}"
 
 
-class PreflightError(Exception):
+class PreflightError(SandboxError):
     """The sandbox cannot be started here."""
 
     def __init__(self, problems: tuple[Problem, ...]) -> None:

@@ -14,6 +14,8 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
+from gpu_sandbox.errors import SandboxError
+
 STATE_DIR_ENV = "GPU_SANDBOX_STATE_DIR"
 BIN_DIR_ENV = "GPU_SANDBOX_BIN"
 DEFAULT_STATE_DIR = Path("/var/lib/gpu-sandbox")
@@ -44,7 +46,7 @@ class Extent(enum.StrEnum):
     CLUSTER = "cluster"  # everything, with a node
 
 
-class SettingsError(Exception):
+class SettingsError(SandboxError):
     """sandbox.json cannot be used."""
 
 

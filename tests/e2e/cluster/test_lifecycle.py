@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 from gpu_sandbox import cgroups, lifecycle, supervisor_control
 from gpu_sandbox.components import required_programs
-from gpu_sandbox.lifecycle import Options, SandboxError
+from gpu_sandbox.errors import SandboxError
+from gpu_sandbox.lifecycle import Options
 from gpu_sandbox.node import KUBELET_DEFAULT_ROOT
 from gpu_sandbox.preflight import PreflightError
 from gpu_sandbox.settings import BIN_DIR_ENV, STATE_DIR_ENV, Extent, Settings, StatePaths, binaries, read_settings

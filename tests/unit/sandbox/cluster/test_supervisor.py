@@ -38,7 +38,7 @@ def start() -> Iterator[Start]:
             log = (paths.logs / "supervisor.log").open("w")
             with log:
                 running.append(subprocess.Popen(command, cwd=root, stdout=log, stderr=log))
-            _until(paths.control_socket.exists, paths)
+            _until(lambda: _answers(paths), paths)
             return paths
 
         yield begin
