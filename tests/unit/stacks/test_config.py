@@ -97,7 +97,7 @@ def test_the_shipped_configuration_is_valid() -> None:
     ],
 )
 def test_the_shape_must_be_one_there_is(shape: str | None, says: str) -> None:
-    pulumi.runtime.set_all_config({} if shape is None else {"project:shape": shape})
+    pulumi.runtime.set_all_config({} if shape is None else {f"{pulumi.get_project()}:shape": shape})
     try:
         with pytest.raises(config.ConfigError, match=says):
             program.declare()
