@@ -18,7 +18,7 @@ from eks_gpu_dra._kubernetes import GPU_TOLERATIONS, as_args, content_hash
 TIERS = ("large", "medium", "small")
 
 _SCRIPTS_DIRECTORY = "/scripts"
-_WORK_DIRECTORY = "/work"
+_WORK_DIRECTORY = "/training"
 _DONE_FILE = f"{_WORK_DIRECTORY}/training-done"
 # An image of PyTorch is many GB and is pulled before the first step: half an hour, in place of Kubernetes' ten minutes.
 _READY_SECONDS = 1800

@@ -52,7 +52,7 @@ def network(channels: int) -> nn.Sequential:
 
 def load(train: bool, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """The whole data set on the device: 47 MB, so no loader processes and no shared memory are needed."""
-    data = FashionMNIST(os.environ.get("DATA_DIR", "/work/data"), train=train, download=True)
+    data = FashionMNIST(os.environ["DATA_DIR"], train=train, download=True)
     pictures = data.data.to(device, dtype=torch.float32).unsqueeze(1).div_(255)
     return pictures.sub_(0.286).div_(0.353), data.targets.to(device)  # mean and deviation of the training pictures
 
