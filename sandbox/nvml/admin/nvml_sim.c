@@ -77,7 +77,7 @@ static int install(const char *path, const char *description)
         free(wanted);
         return EXIT_FAILURE;
     }
-    int lock = sim_lock_path(path, true);
+    int lock = sim_lock_path(path);
     if (lock < 0) {
         free(wanted);
         return fail(path, strerror(errno));

@@ -124,14 +124,18 @@ void sim_state_seal(SimState *state, uint64_t install_id)
 
 /* Each critical section opens the file anew: flock belongs to an open file description, so threads and forked children
  * of one process exclude each other just as strangers do. */
-int sim_lock_path(const char *path, bool create)
+int sim_lock_path(const char *state_path)
 {
-    int fd = open(path, (create ? O_RDWR | O_CREAT : O_RDONLY) | O_CLOEXEC, 0644);
+    char path[SIM_PATH_MAX + sizeof ".lock"];
+    snprintf(path, sizeof path, "%s.lock", state_path);
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0)
         return -1;
     while (flock(fd, LOCK_EX) != 0) {
         if (errno != EINTR) {
+            int error = errno;
             close(fd);
+            errno = error;
             return -1;
         }
     }
@@ -140,14 +144,17 @@ int sim_lock_path(const char *path, bool create)
 
 nvmlReturn_t sim_lock(const SimState *state, int *lock_fd)
 {
+    struct stat info;
     if (!state->writable)
         return NVML_ERROR_NO_PERMISSION;
-    int fd = sim_lock_path(state->path, false);
+    if (stat(state->path, &info) != 0)
+        return NVML_ERROR_DRIVER_NOT_LOADED;
+    int fd = sim_lock_path(state->path);
     if (fd < 0)
-        return errno == ENOENT ? NVML_ERROR_DRIVER_NOT_LOADED : NVML_ERROR_OPERATING_SYSTEM;
-    struct stat info;
-    if (fstat(fd, &info) != 0 || info.st_ino != state->inode || info.st_dev != state->device) {
-        close(fd); /* the installation was removed and made again: this mapping leads nowhere */
+        return errno == EROFS || errno == EACCES || errno == EPERM ? NVML_ERROR_NO_PERMISSION
+                                                                   : NVML_ERROR_OPERATING_SYSTEM;
+    if (stat(state->path, &info) != 0 || info.st_ino != state->inode || info.st_dev != state->device) {
+        close(fd); /* the installation was removed and perhaps made again: this mapping leads nowhere */
         return NVML_ERROR_DRIVER_NOT_LOADED;
     }
     *lock_fd = fd;

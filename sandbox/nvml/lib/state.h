@@ -135,9 +135,10 @@ void sim_state_close(SimState *state);
 int sim_state_create(SimState *state, const char *path);
 void sim_state_seal(SimState *state, uint64_t install_id);
 
-/* Takes the writers' lock; NVML_ERROR_NO_PERMISSION for a read-only mapping. The lock ends with the process. */
+/* Takes the writers' lock; NVML_ERROR_NO_PERMISSION for a read-only mapping. The lock ends with the process. It is a
+ * file of its own beside the state, because containers have the state mounted and could hold a lock on it for ever. */
 nvmlReturn_t sim_lock(const SimState *state, int *lock_fd);
-int sim_lock_path(const char *path, bool create);
+int sim_lock_path(const char *state_path); /* the descriptor that holds the lock, or -1 with errno */
 void sim_unlock(int lock_fd);
 
 /* A consistent copy of one GPU's state. */

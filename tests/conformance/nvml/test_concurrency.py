@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import multiprocessing
 import signal
+import stat
 import threading
 import time
 from collections.abc import Callable
@@ -135,6 +137,13 @@ while True:
         a100.create_device(19, 0)
         assert time.monotonic() - began < 5
         reader.kill()
+
+
+def test_a_container_cannot_hold_up_a_writer_by_locking_what_it_has_mounted(a100: Gpu) -> None:
+    with a100.root.state.open("rb") as mounted:
+        fcntl.flock(mounted, fcntl.LOCK_EX)
+        a100.create_device(19, 0)
+    assert stat.S_IMODE(a100.root.state.with_name(f"{a100.root.state.name}.lock").stat().st_mode) == 0o600
 
 
 def test_threads_of_one_process_exclude_each_other(a100: Gpu) -> None:
