@@ -83,8 +83,13 @@ class Cluster:
             "--disable-admission-plugins=ServiceAccount",
         )  # fmt: skip
         self.admin = self._connect(_ADMIN_TOKEN)
-        self.node_uid: str = self._post("/api/v1/nodes", {"metadata": {"name": self.node_name}})["metadata"]["uid"]
+        self.node_uid = ""
+        self.create_node()
         self._allow_the_driver()
+
+    def create_node(self) -> None:
+        """Creates the node object."""
+        self.node_uid = self._post("/api/v1/nodes", {"metadata": {"name": self.node_name}})["metadata"]["uid"]
 
     def _start(self, program: Path, *arguments: object) -> None:
         with (self._folder / f"{program.name}.log").open("wb") as log:
@@ -225,6 +230,11 @@ class Cluster:
     def delete_claim(self, claim: dict[str, Any]) -> None:
         """Deletes a claim."""
         assert self.admin.delete(self._path(claim)).is_success
+
+    def delete_claims(self) -> None:
+        """Deletes all claims."""
+        for namespace in ("default", "test-admin"):
+            self.admin.request("DELETE", f"{_RESOURCE}/namespaces/{namespace}/resourceclaims")
 
     def allow_admin_access(self) -> None:
         """Makes the namespace in which claims may ask for administrative access."""

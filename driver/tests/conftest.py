@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -58,8 +60,9 @@ def running_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluste
 
 @pytest.fixture
 def cluster(running_cluster: Cluster) -> Cluster:
-    """The API server without slices of an earlier test."""
+    """The API server without slices and claims of an earlier test."""
     running_cluster.delete_slices()
+    running_cluster.delete_claims()
     return running_cluster
 
 
@@ -120,3 +123,11 @@ def make_node(
         node.kubelet.close()
         for driver in node.drivers:
             driver.kill()
+
+
+def eventually(condition: Callable[[], Any], timeout: float = 15) -> Any:
+    """Waits until the condition holds; returns what it gave last."""
+    deadline = time.monotonic() + timeout
+    while not (value := condition()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return value

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,14 +12,6 @@ from tests.conftest import Node
 from tests.kubelet import Kubelet
 
 BALANCED = ["gpu-{}-mig-1g5gb-19-0", "gpu-{}-mig-1g5gb-19-1", "gpu-{}-mig-2g10gb-14-2", "gpu-{}-mig-3g20gb-9-4"]
-
-
-def eventually(condition: Callable[[], Any], timeout: float = 15) -> Any:
-    """Waits until the condition holds; returns what it gave last."""
-    deadline = time.monotonic() + timeout
-    while not (value := condition()) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return value
 
 
 def test_a_layout_is_applied_published_and_a_slice_prepared(make_node: Callable[..., Node]) -> None:

@@ -163,6 +163,7 @@ class TestOnSimulatedGpus:
 
         node.unprepare(holder)
         assert not node.apply_layout(), "the API still has it allocated there"
+        assert node.hardware.waits_for_the_api
         node.claims.deallocate(holder)
         assert node.apply_layout()
         assert gpus.partitions(0) == ["1g.5gb@0", "1g.5gb@1", "2g.10gb@2", "3g.20gb@4"]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gpu_dra_driver.discovery import DeviceNode, DeviceNodes, File, Installation, sockets
-from gpu_dra_driver.files import write_atomically
+from gpu_dra_driver.files import remove_leftovers, write_atomically
 from gpu_dra_driver.inventory import Device
 from gpu_dra_driver.paths import Root
 
@@ -141,6 +141,10 @@ class SpecFiles:
     def remove(self, claim_uid: str) -> None:
         """Removes the spec; one that is gone already is no error."""
         self.path(claim_uid).unlink(missing_ok=True)
+
+    def remove_leftovers(self) -> None:
+        """Removes what a crash left half written."""
+        remove_leftovers(self._folder, f"{_PREFIX}*{_SUFFIX}")
 
     def claims(self) -> list[str]:
         """UIDs of all claims that have a spec here."""

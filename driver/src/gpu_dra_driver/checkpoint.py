@@ -16,7 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from gpu_dra_driver.files import write_atomically
+from gpu_dra_driver.files import remove_leftovers, write_atomically
 
 FORMAT_VERSION = 1
 
@@ -126,6 +126,7 @@ class Checkpoint:
 
     def load(self) -> None:
         """Reads the file; none means no claims. Raises CorruptCheckpointError, OSError."""
+        remove_leftovers(self._path.parent, self._path.name)
         try:
             text = self._path.read_text(encoding="utf-8")
         except FileNotFoundError:

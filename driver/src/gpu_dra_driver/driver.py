@@ -89,6 +89,7 @@ class Driver:
             api = Api(settings.kubeconfig, settings.node_name)
         except KubeError as error:
             raise StartError(str(error)) from error
+        self._undo.append(api.close)
         locks = KeyedLocks()
         nvml = self._patiently(
             "open NVML", lambda: Nvml(find_library(settings.driver_root_ctr)), LibraryNotFoundError, NvmlError

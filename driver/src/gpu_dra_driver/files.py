@@ -1,4 +1,4 @@
-"""Writing a file so that a reader sees the old text or the new one, never half of it. Owns nothing else."""
+"""Writing a file so that a reader sees the old text or the new one, never half of it. Owns the temporary files it takes."""
 
 from __future__ import annotations
 
@@ -26,3 +26,9 @@ def write_atomically(path: Path, text: str, *, mode: int, durable: bool) -> None
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def remove_leftovers(folder: Path, name: str) -> None:
+    """Removes temporary files that a crash left beside files called `name` (a glob pattern)."""
+    for path in folder.glob(f".{name}.*.tmp"):
+        path.unlink(missing_ok=True)

@@ -22,12 +22,15 @@ from gpu_dra_driver.nvml import Gpu, GpuFailure, Nvml, NvmlError
 
 log = logging.getLogger(__name__)
 
-APPLIED, HELD, PENDING, FAILED = "applied", "held", "pending", "failed"
+APPLIED, HELD, PROMISED, PENDING, FAILED = "applied", "held", "promised", "pending", "failed"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How the layout stands on one GPU: applied, held by a claim, pending a reset, or failed; `message` says why not applied."""
+    """How the layout stands on one GPU; `message` says why it is not applied.
+
+    Held: a prepared claim is on the GPU. Promised: the API has allocated it to a claim that is not prepared (yet, or any more).
+    Pending: it takes a reset. Failed: NVML refused."""
 
     state: str
     message: str = ""
@@ -72,6 +75,11 @@ class Hardware:
     def unfinished(self) -> bool:
         """Whether some GPU is not yet as declared."""
         return any(outcome.state != APPLIED for outcome in self.outcomes.values())
+
+    @property
+    def waits_for_the_api(self) -> bool:
+        """Whether some GPU waits only for a claim's allocation to go, of which nobody tells this driver."""
+        return any(outcome.state == PROMISED for outcome in self.outcomes.values())
 
     def apply_layout(self, held: Callable[[], AbstractSet[str]], promised: Callable[[], AbstractSet[str]]) -> bool:
         """Makes each free GPU what the layout says; True if anything was changed.
@@ -126,7 +134,7 @@ class Hardware:
             changes = mig.plan(fresh, wanted)
             if changes.destructive and gpu.uuid in promised():
                 return Outcome(
-                    HELD, "a claim is allocated on this GPU; the layout is applied when it is released"
+                    PROMISED, "a claim is allocated on this GPU; the layout is applied when it is not"
                 ), False
             mig.apply(self._nvml, fresh, changes)
         log.info("GPU %d: layout applied: %s", gpu.index, mig.describe(wanted.instances))

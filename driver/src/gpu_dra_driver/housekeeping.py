@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 
 from gpu_dra_driver.hardware import Hardware
 from gpu_dra_driver.kube import KubeError
@@ -47,18 +48,20 @@ class Housekeeping:
     def run(self) -> None:
         """Works until `stop`."""
         pause = self._period
+        next_sweep = time.monotonic() + self._period
         while True:
-            woken = self._wake.wait(pause)
+            self._wake.wait(pause)
             self._wake.clear()
             if self._stopped:
                 return
             try:
-                if not woken:
+                if time.monotonic() >= next_sweep:
                     self._state.sweep()
                     self._hardware.refresh()
+                    next_sweep = time.monotonic() + self._period
                 self.apply_layout()
                 self._publisher.reconcile()
-                pause = self._period
+                pause = _RETRY_SECONDS if self._hardware.waits_for_the_api else max(next_sweep - time.monotonic(), 0)
             except (KubeError, NvmlError, OSError) as error:
                 log.warning("housekeeping: %s; trying again", error)
                 pause = _RETRY_SECONDS

@@ -12,7 +12,7 @@ from typing import Any, TypeVar, cast
 
 import httpx2
 from lightkube import Client, KubeConfig
-from lightkube.config.client_adapter import ConnectionParams, verify_cluster
+from lightkube.config.client_adapter import verify_cluster
 from lightkube.core.exceptions import ApiError, ConfigError
 from lightkube.resources.core_v1 import Node
 from lightkube.resources.resource_v1 import ResourceClaim, ResourceSlice
@@ -52,8 +52,11 @@ class Api:
             ) from error
         limits = httpx2.Limits(max_connections=16, max_keepalive_connections=8, keepalive_expiry=_KEEP_ALIVE_SECONDS)
         transport = httpx2.HTTPTransport(verify=context, limits=limits, retries=1)
-        parameters = ConnectionParams(timeout=httpx2.Timeout(_TIMEOUT_SECONDS), transport=transport)
-        self._client = Client(config, **{name: getattr(parameters, name) for name in ("timeout", "transport")})
+        self._client = Client(config, timeout=httpx2.Timeout(_TIMEOUT_SECONDS), transport=transport)
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._client.close()
 
     def _do(self, what: str, call: Callable[[], T]) -> T:
         try:

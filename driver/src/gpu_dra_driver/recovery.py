@@ -22,6 +22,7 @@ def recover(
     *, checkpoint: Checkpoint, spec_files: SpecFiles, api: ClaimReader, pool: str, devices: Mapping[str, Device]
 ) -> None:
     """Leaves checkpoint and CDI specs in agreement. Reads the API only if the checkpoint must be rebuilt."""
+    spec_files.remove_leftovers()
     try:
         checkpoint.load()
         # Specs without a checkpoint: it was lost, or another driver wrote them. Their pods may well be running.
