@@ -106,6 +106,8 @@ def _config(context: Context) -> dict[str, Any]:
         "imageGCLowThresholdPercent": 99,
         "imageMaximumGCAge": "0s",
         "nodeStatusUpdateFrequency": "5s",
+        # A pod whose claim could not be prepared is only tried again at the next sync, by default after a minute or more.
+        "syncFrequency": "10s",
         "serializeImagePulls": False,
         "logging": {"verbosity": 1},
     }
