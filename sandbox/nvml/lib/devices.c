@@ -13,6 +13,8 @@
 
 enum { IDLE_CELSIUS = 31, IDLE_MILLIWATTS = 52000, ADDRESSING_MODE_HMM = 1, TIMESLICE_COUNT = 4 };
 
+enum { MAX_HOLDERS = 1 + SIM_GI_SLOTS * SIM_CI_SLOTS }; /* of the whole GPU and of each compute instance */
+
 nvmlReturn_t nvmlDeviceGetCount_v2(unsigned int *count)
 {
     SimState *state;
@@ -370,7 +372,7 @@ nvmlReturn_t nvmlSimDeviceSetTimeslice(nvmlDevice_t handle, unsigned int timesli
 }
 
 /* Simulated clients: nothing runs on these GPUs, but a test can say that a process holds one. */
-static unsigned holders(const Device *device, nvmlProcessInfo_t out[SIM_GI_SLOTS * SIM_CI_SLOTS])
+static unsigned holders(const Device *device, nvmlProcessInfo_t out[MAX_HOLDERS])
 {
     unsigned count = 0;
     if (!device->is_mig && device->now.holder != 0)
@@ -395,7 +397,7 @@ nvmlReturn_t nvmlDeviceGetComputeRunningProcesses_v3(nvmlDevice_t handle, unsign
         return result;
     if (count == NULL)
         return NVML_ERROR_INVALID_ARGUMENT;
-    nvmlProcessInfo_t found[1 + SIM_GI_SLOTS * SIM_CI_SLOTS];
+    nvmlProcessInfo_t found[MAX_HOLDERS];
     unsigned room = *count;
     *count = holders(&device, found);
     if (*count > room)

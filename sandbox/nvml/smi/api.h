@@ -11,7 +11,6 @@
 
 #define SMI_CALLS(X)                              \
     X(nvmlInit_v2)                                \
-    X(nvmlShutdown)                               \
     X(nvmlErrorString)                            \
     X(nvmlSystemGetDriverVersion)                 \
     X(nvmlSystemGetNVMLVersion)                   \
@@ -20,8 +19,6 @@
     X(nvmlDeviceGetHandleByIndex_v2)              \
     X(nvmlDeviceGetName)                          \
     X(nvmlDeviceGetUUID)                          \
-    X(nvmlDeviceGetIndex)                         \
-    X(nvmlDeviceGetMinorNumber)                   \
     X(nvmlDeviceGetPciInfo_v3)                    \
     X(nvmlDeviceGetCudaComputeCapability)         \
     X(nvmlDeviceGetMemoryInfo)                    \

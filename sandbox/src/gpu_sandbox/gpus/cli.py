@@ -17,16 +17,15 @@ from rich.table import Table
 
 from gpu_sandbox.gpus import control
 from gpu_sandbox.gpus.driver_root import DriverRoot
+from gpu_sandbox.settings import DEFAULT_STATE_DIR, STATE_DIR_ENV, StatePaths
 
 app = typer.Typer(no_args_is_help=True, help="Simulated GPUs: list, reset, reboot, faults, nvidia-smi.")
 
 Result = TypeVar("Result")
 
-DEFAULT_STATE_DIR = Path("/var/lib/gpu-sandbox")
-
 StateDir = Annotated[
     Path,
-    typer.Option("--state-dir", envvar="GPU_SANDBOX_STATE_DIR", help="Where the sandbox keeps its state."),
+    typer.Option("--state-dir", envvar=STATE_DIR_ENV, help="Where the sandbox keeps its state."),
 ]
 GpuIndex = Annotated[int, typer.Argument(min=0, help="Index of the GPU, from 0.")]
 GiOption = Annotated[int | None, typer.Option("--gi", help="GPU instance id of a MIG device.")]
@@ -111,7 +110,7 @@ def smi(context: typer.Context, state_dir: StateDir = DEFAULT_STATE_DIR) -> None
 
 
 def _root(state_dir: Path) -> Path:
-    return state_dir / "driver-root"
+    return StatePaths(state_dir).driver_root
 
 
 def _checked(action: Callable[[], Result]) -> Result:
