@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.integration.standins.programs import MANY_KINDS
 from tests.integration.standins.stacks import Kubectl, Stack
 
 pytestmark = pytest.mark.integration
@@ -160,6 +161,28 @@ def test_cluster_known_only_during_the_update(
     assert second is not None
     assert second["data"]["uid"]
     stack.run("preview", "--expect-no-changes").ok()
+
+
+def test_many_kinds_without_false_drift(new_stack: Callable[[str], Stack], namespace: str) -> None:
+    """What the API server defaults, normalises and completes is no change; what it calls immutable is replaced."""
+    stack = new_stack("many")
+    stack.program(MANY_KINDS)
+    stack.run("config", "set", "namespace", namespace).ok()
+    stack.up().ok()
+    assert "10 unchanged" in stack.run("refresh", "--yes", "--skip-preview").ok().text
+    stack.run("preview", "--expect-no-changes").ok()
+
+    stack.run("config", "set", "changed", "true").ok()
+    steps = {name: (step["op"], list(step["detailedDiff"] or ())) for name, step in stack.steps().items()}
+    assert steps == {
+        "plugin": ("update", ["spec.template.metadata.annotations.revision"]),
+        "ports": ("update", ["spec.ports[1].port"]),
+        "claim": ("replace", ["spec.spec.devices.requests[0].exactly.count"]),
+        "once": ("replace", ["spec.template.spec.containers[0].image"]),
+        "single": ("replace", ["spec.containers[0].resources.limits.cpu"]),
+    }
+    stack.up().ok()
+    stack.run("destroy", "--yes", "--skip-preview").ok()
 
 
 def test_a_kind_and_its_first_object_in_one_update(
