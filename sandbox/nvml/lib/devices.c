@@ -1,127 +1,14 @@
-/* Enumeration and everything NVML tells about one GPU or MIG device, except its partitioning. */
+/* Everything NVML tells about one GPU or MIG device, except its partitioning, and the settings of a whole GPU. */
 #include <stddef.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "nvml.h"
 #include "session.h"
-#include "visibility.h"
 
 #define MIB (1024ull * 1024ull)
 
 enum { IDLE_CELSIUS = 31, IDLE_MILLIWATTS = 52000, ADDRESSING_MODE_HMM = 1, TIMESLICE_COUNT = 4 };
-
-enum { MAX_HOLDERS = 1 + SIM_GI_SLOTS * SIM_CI_SLOTS }; /* of the whole GPU and of each compute instance */
-
-nvmlReturn_t nvmlDeviceGetCount_v2(unsigned int *count)
-{
-    SimState *state;
-    if (count == NULL)
-        return NVML_ERROR_INVALID_ARGUMENT;
-    nvmlReturn_t result = session_enter(&state);
-    if (result == NVML_SUCCESS)
-        *count = session_gpu_count();
-    return result;
-}
-
-nvmlReturn_t nvmlDeviceGetCount(unsigned int *count)
-{
-    return nvmlDeviceGetCount_v2(count);
-}
-
-nvmlReturn_t nvmlDeviceGetHandleByIndex_v2(unsigned int index, nvmlDevice_t *device)
-{
-    SimState *state;
-    nvmlReturn_t result = session_enter(&state);
-    if (result != NVML_SUCCESS)
-        return result;
-    if (device == NULL || index >= session_gpu_count())
-        return NVML_ERROR_INVALID_ARGUMENT;
-    Device found;
-    result = device_at(session_gpu_at(index), &found);
-    if (result == NVML_SUCCESS)
-        *device = gpu_handle(found.gpu);
-    return result;
-}
-
-nvmlReturn_t nvmlDeviceGetHandleByIndex(unsigned int index, nvmlDevice_t *device)
-{
-    return nvmlDeviceGetHandleByIndex_v2(index, device);
-}
-
-static bool find_mig_device(const Device *gpu, const char *uuid, nvmlDevice_t *device)
-{
-    char text[48];
-    for (unsigned gi = 0; gi < SIM_GI_SLOTS; gi++) {
-        for (unsigned ci = 0; gpu->now.gis[gi].live && ci < SIM_CI_SLOTS; ci++) {
-            if (!gpu->now.gis[gi].cis[ci].live)
-                continue;
-            format_uuid("MIG-", gpu->now.gis[gi].cis[ci].uuid, text);
-            SimState *state;
-            if (strcasecmp(text, uuid) == 0 && session_state(&state) == NVML_SUCCESS &&
-                visibility_of_mig_device(state, gpu->gpu, gi, ci)) {
-                *device = mig_device_handle(gpu, gi, ci);
-                return true;
-            }
-        }
-    }
-    return false;
-}
-
-nvmlReturn_t nvmlDeviceGetHandleByUUID(const char *uuid, nvmlDevice_t *device)
-{
-    SimState *state;
-    nvmlReturn_t result = session_enter(&state);
-    if (result != NVML_SUCCESS)
-        return result;
-    if (uuid == NULL || device == NULL)
-        return NVML_ERROR_INVALID_ARGUMENT;
-    for (unsigned i = 0; i < session_gpu_count(); i++) {
-        Device gpu;
-        char text[48];
-        result = device_at(session_gpu_at(i), &gpu);
-        format_uuid("GPU-", gpu.identity->uuid, text);
-        if (strcasecmp(text, uuid) == 0) {
-            if (result == NVML_SUCCESS)
-                *device = gpu_handle(gpu.gpu);
-            return result;
-        }
-        if (result == NVML_SUCCESS && find_mig_device(&gpu, uuid, device))
-            return NVML_SUCCESS;
-    }
-    return NVML_ERROR_NOT_FOUND;
-}
-
-nvmlReturn_t nvmlDeviceGetHandleByPciBusId_v2(const char *bus_id, nvmlDevice_t *device)
-{
-    SimState *state;
-    nvmlReturn_t result = session_enter(&state);
-    if (result != NVML_SUCCESS)
-        return result;
-    unsigned domain = 0, bus, slot, function = 0;
-    if (bus_id == NULL || device == NULL ||
-        (sscanf(bus_id, "%x:%x:%x.%x", &domain, &bus, &slot, &function) < 3 &&
-         sscanf(bus_id, "%x:%x.%x", &bus, &slot, &function) < 2))
-        return NVML_ERROR_INVALID_ARGUMENT;
-    for (unsigned i = 0; i < session_gpu_count(); i++) {
-        Device gpu;
-        result = device_at(session_gpu_at(i), &gpu);
-        const SimGpu *at = gpu.identity;
-        if (at->pci_domain != domain || at->pci_bus != bus || at->pci_device != slot || at->pci_function != function)
-            continue;
-        if (result == NVML_SUCCESS)
-            *device = gpu_handle(gpu.gpu);
-        return result;
-    }
-    return NVML_ERROR_NOT_FOUND;
-}
-
-nvmlReturn_t nvmlDeviceGetHandleByPciBusId(const char *bus_id, nvmlDevice_t *device)
-{
-    return nvmlDeviceGetHandleByPciBusId_v2(bus_id, device);
-}
 
 nvmlReturn_t nvmlDeviceGetName(nvmlDevice_t handle, char *name, unsigned int length)
 {
@@ -369,67 +256,4 @@ nvmlReturn_t nvmlDeviceSetComputeMode(nvmlDevice_t handle, unsigned int mode)
 nvmlReturn_t nvmlSimDeviceSetTimeslice(nvmlDevice_t handle, unsigned int timeslice)
 {
     return set_number(handle, offsetof(SimGpuState, timeslice), timeslice, TIMESLICE_COUNT);
-}
-
-/* Simulated clients: nothing runs on these GPUs, but a test can say that a process holds one. */
-static unsigned holders(const Device *device, nvmlProcessInfo_t out[MAX_HOLDERS])
-{
-    unsigned count = 0;
-    if (!device->is_mig && device->now.holder != 0)
-        out[count++] = (nvmlProcessInfo_t){device->now.holder, 0, NVML_INSTANCE_ID_NONE, NVML_INSTANCE_ID_NONE};
-    for (unsigned gi = 0; gi < SIM_GI_SLOTS; gi++) {
-        for (unsigned ci = 0; device->now.gis[gi].live && ci < SIM_CI_SLOTS; ci++) {
-            const SimComputeInstance *instance = &device->now.gis[gi].cis[ci];
-            bool asked = !device->is_mig || (device->gi == gi && device->ci == ci);
-            if (asked && instance->live && instance->holder != 0)
-                out[count++] = (nvmlProcessInfo_t){instance->holder, 0, gi, ci};
-        }
-    }
-    return count;
-}
-
-nvmlReturn_t nvmlDeviceGetComputeRunningProcesses_v3(nvmlDevice_t handle, unsigned int *count,
-                                                     nvmlProcessInfo_t *processes)
-{
-    Device device;
-    nvmlReturn_t result = device_of(handle, &device);
-    if (result != NVML_SUCCESS)
-        return result;
-    if (count == NULL)
-        return NVML_ERROR_INVALID_ARGUMENT;
-    nvmlProcessInfo_t found[MAX_HOLDERS];
-    unsigned room = *count;
-    *count = holders(&device, found);
-    if (*count > room)
-        return NVML_ERROR_INSUFFICIENT_SIZE;
-    if (*count > 0 && processes == NULL)
-        return NVML_ERROR_INVALID_ARGUMENT;
-    for (unsigned i = 0; i < *count; i++)
-        processes[i] = found[i];
-    return NVML_SUCCESS;
-}
-
-static nvmlReturn_t no_processes(nvmlDevice_t handle, unsigned int *count)
-{
-    Device device;
-    nvmlReturn_t result = device_of(handle, &device);
-    if (result == NVML_SUCCESS && count == NULL)
-        result = NVML_ERROR_INVALID_ARGUMENT;
-    if (result == NVML_SUCCESS)
-        *count = 0;
-    return result;
-}
-
-nvmlReturn_t nvmlDeviceGetGraphicsRunningProcesses_v3(nvmlDevice_t handle, unsigned int *count,
-                                                      nvmlProcessInfo_t *processes)
-{
-    (void)processes;
-    return no_processes(handle, count);
-}
-
-nvmlReturn_t nvmlDeviceGetMPSComputeRunningProcesses_v3(nvmlDevice_t handle, unsigned int *count,
-                                                        nvmlProcessInfo_t *processes)
-{
-    (void)processes;
-    return no_processes(handle, count);
 }
