@@ -101,7 +101,7 @@ def down(paths: StatePaths, progress: Progress, *, keep_data: bool = False) -> b
         cleanup.remove_mount_points()
         return False
     with locked(paths, "sandbox down"):
-        if set(paths.root.iterdir()) - {paths.lock, paths.settings, paths.run} and not paths.settings.exists():
+        if not paths.settings.exists() and set(paths.root.iterdir()) - paths.before_settings:
             raise SandboxError(
                 f"{paths.root} holds files but no {paths.settings.name}: it is left alone, remove it by hand"
             )
@@ -183,6 +183,7 @@ def _with_board_facts(settings: Settings, chosen: Mapping[str, object]) -> Setti
 def _start(paths: StatePaths, settings: Settings, lock: int, progress: Progress) -> None:
     # What a killed supervisor left; its namespaces are gone with it, its control groups are not.
     cleanup.end_processes(paths)
+    paths.run.mkdir(exist_ok=True)
     problems = preflight.check(paths, settings)
     if problems:
         raise preflight.PreflightError(problems)

@@ -125,7 +125,7 @@ def _check_state_dir(paths: StatePaths) -> Iterator[Problem]:
                 f"the state directory {text} lies in {hidden}, which the node replaces by its own",
                 "choose another one with --state-dir",
             )
-    if paths.root.is_dir() and not paths.settings.exists() and set(paths.root.iterdir()) - {paths.lock}:
+    if paths.root.is_dir() and not paths.settings.exists() and set(paths.root.iterdir()) - paths.before_settings:
         yield Problem(
             f"{text} holds files that are not a sandbox's", "choose another directory with --state-dir, or empty it"
         )
@@ -231,7 +231,9 @@ def _check_kernel(paths: StatePaths, settings: Settings) -> Iterator[Problem]:
     if shutil.which("ip") is None or shutil.which("unshare") is None:
         return  # said already, and nothing can be tried
     script = _NETWORK_SCRIPT + (_NODE_SCRIPT if settings.extent is Extent.CLUSTER else "")
-    with tempfile.TemporaryDirectory(prefix=".gpu-sandbox-probe-", dir=_nearest_existing(paths.root)) as scratch:
+    # In the state directory, because that is where overlays must work; `run` is emptied at each start.
+    place = _nearest_existing(paths.run)
+    with tempfile.TemporaryDirectory(prefix=".gpu-sandbox-probe-", dir=place) as scratch:
         result = subprocess.run(
             ["unshare", "--net", "--mount", "--pid", "--fork", "--cgroup", "--uts", "sh", "-c", script, "sh", scratch],
             capture_output=True,

@@ -97,6 +97,11 @@ class StatePaths:
         return self.root / "lock"
 
     @property
+    def before_settings(self) -> frozenset[Path]:
+        """What may lie in the directory before sandbox.json says whose it is."""
+        return frozenset({self.lock, self.run})
+
+    @property
     def kubeconfig(self) -> Path:
         """The admin's, for use from the host."""
         return self.root / "kubeconfig"

@@ -51,6 +51,6 @@ def locked(paths: StatePaths, what: str) -> Iterator[int]:
         os.write(descriptor, f"`{what}`, process {os.getpid()}\n".encode())
         yield descriptor
     finally:
-        if not existed and paths.root.is_dir() and set(paths.root.iterdir()) <= {paths.lock}:
+        if not existed and paths.root.is_dir() and set(paths.root.iterdir()) <= paths.before_settings:
             shutil.rmtree(paths.root, ignore_errors=True)
         os.close(descriptor)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -25,11 +26,13 @@ _SETTINGS = (
     "kernel/hostname",
 )
 
+_IMAGE_BUILD = re.compile(r"/containers(/|$)|buildah|debootstrap|libpod")
+
 
 def footprint() -> dict[str, object]:
     """The parts of the host that a Kubernetes node usually changes, by name.
 
-    Other sandboxes' directories and mount point are left out, so that they may come and go meanwhile.
+    Other sandboxes and image builds are left out, so that they may come and go meanwhile.
     """
     return {
         "interfaces": sorted(entry.name for entry in Path("/sys/class/net").iterdir()),
@@ -62,8 +65,8 @@ def processes_that_name(text: str) -> list[str]:
 
 
 def _mounts() -> list[str]:
-    lines = Path("/proc/self/mountinfo").read_text().splitlines()
-    return [line.split()[4] for line in lines]
+    points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    return [point for point in points if not _IMAGE_BUILD.search(point)]
 
 
 def _rules(program: str) -> list[str]:
@@ -80,5 +83,7 @@ def _entries(directory: Path) -> list[str]:
     if not directory.is_dir():
         return []
     return sorted(
-        entry.name for entry in directory.iterdir() if entry not in ours and not entry.name.startswith("gpu-sb")
+        entry.name
+        for entry in directory.iterdir()
+        if entry not in ours and not entry.name.startswith("gpu-sb") and not _IMAGE_BUILD.search(str(entry))
     )
