@@ -27,6 +27,11 @@ up: setup ## Everything: build what is missing, start the cluster, `pulumi up` t
 	@$(BIN)/sandbox images load
 	@$(BIN)/sandbox stack up
 	@$(BIN)/sandbox show
+	@printf '\nTry next%s:\n' "$(if $(filter-out /var/lib/gpu-sandbox,$(STATE)), (after export GPU_SANDBOX_STATE_DIR=$(STATE)))"
+	@printf '  %s\n' \
+	  "$(BIN)/sandbox kubectl -n demo logs deploy/fashion-mnist-small     # the slice it holds, and its training" \
+	  "$(BIN)/sandbox kubectl -n demo exec deploy/fashion-mnist-large -- nvidia-smi" \
+	  "$(BIN)/sandbox kubectl get deviceclass                             # the menu of slices; make down ends it all"
 
 show: setup ## The GPUs as slices, with the pods that hold them
 	@$(BIN)/sandbox show
