@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from gpu_sandbox.standins.kubernetes.readiness import others, pods, workloads
+from gpu_sandbox.standins.kubernetes.readiness.events import warnings
 from gpu_sandbox.standins.kubernetes.readiness.verdict import READY, Verdict, failed, waiting
 
 Judge = Callable[[dict[str, Any]], Verdict]
@@ -91,7 +92,8 @@ def conditions(kind: str, status: str, reason: str = "", message: str = "") -> l
         (workloads.job, obj(active=1), waiting("0 of 1 completions, 1 pods active, 0 failed")),
         (pods.pod, obj(phase="Running", conditions=conditions("Ready", "True")), READY),
         (pods.pod, obj(phase="Succeeded"), READY),
-        (pods.pod, obj(phase="Pending"), waiting("phase Pending")),
+        (pods.pod, obj(phase="Pending"), waiting("the scheduler has not looked at it yet")),
+        (pods.pod, obj({"nodeName": "a"}, phase="Pending"), waiting("phase Pending")),
         (
             pods.pod,
             obj(phase="Pending", conditions=conditions("PodScheduled", "False", "Unschedulable", UNSCHEDULABLE)),
@@ -192,3 +194,19 @@ def test_services(spec: dict[str, Any], status: dict[str, Any], slices: list[dic
 )
 def test_claims_for_volumes(phase: str, events: list[dict[str, Any]], verdict: Verdict) -> None:
     assert others.persistent_volume_claim({"status": {"phase": phase}}, events) == verdict
+
+
+def event(name: str, reason: str, message: str, second: int, kind: str = "Warning") -> dict[str, Any]:
+    involved = {"kind": "Job", "name": name}
+    time = f"2026-01-01T00:00:0{second}Z"
+    return {"type": kind, "reason": reason, "message": message, "involvedObject": involved, "lastTimestamp": time}
+
+
+def test_the_newest_warning_of_a_kind_is_told_once() -> None:
+    events = [
+        event("a", "FailedCreate", "pod a-2 is refused", 2),
+        event("a", "FailedCreate", "pod a-1 is refused", 1),
+        event("b", "FailedCreate", "pod b-1 is refused", 3),
+        event("a", "Created", "fine", 4, kind="Normal"),
+    ]
+    assert warnings(events) == ["Job a: FailedCreate: pod a-2 is refused", "Job b: FailedCreate: pod b-1 is refused"]

@@ -12,6 +12,7 @@ from typing import Any
 
 from gpu_sandbox.standins.kubernetes.api import Api, ApiError
 from gpu_sandbox.standins.kubernetes.readiness import others, pods, workloads
+from gpu_sandbox.standins.kubernetes.readiness.events import warnings
 from gpu_sandbox.standins.kubernetes.readiness.verdict import READY, State, Verdict
 from gpu_sandbox.standins.kubernetes.tokens import GroupVersionKind, ObjectId
 
@@ -139,9 +140,7 @@ class Waiter:
             mine = self._pods(kind, live)
             found = [f"Pod {entry['metadata']['name']}: {text}" for entry in mine for text in pods.problems(entry)]
             if not found:
-                found = [
-                    _warning(event) for owner in [*mine, live] for event in self._events(owner) if _is_warning(event)
-                ]
+                found = warnings(event for owner in [*mine, live] for event in self._events(owner))
         except ApiError:
             return []
         return list(dict.fromkeys(found))[:_MOST_REASONS]
@@ -164,17 +163,6 @@ class Waiter:
 def propagation(kind: GroupVersionKind) -> str:
     """How deletion spreads unless the user says otherwise."""
     return "Foreground" if (kind.group, kind.kind) in _OWNERS_OF_PODS else "Background"
-
-
-def _is_warning(event: dict[str, Any]) -> bool:
-    return event.get("type") == "Warning"
-
-
-def _warning(event: dict[str, Any]) -> str:
-    involved = event.get("involvedObject") or {}
-    return (
-        f"{involved.get('kind')} {involved.get('name')}: {event.get('reason')}: {(event.get('message') or '').strip()}"
-    )
 
 
 def _holding(live: dict[str, Any]) -> str:

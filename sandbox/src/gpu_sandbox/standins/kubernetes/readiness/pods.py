@@ -24,6 +24,8 @@ def problems(obj: dict[str, Any]) -> list[str]:
     scheduled = condition(obj, "PodScheduled")
     if scheduled.get("status") == "False":
         found.append(scheduled.get("message") or said(scheduled))
+    elif not scheduled and not (obj.get("spec") or {}).get("nodeName") and status.get("phase") == "Pending":
+        found.append("the scheduler has not looked at it yet")
     states = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
     found += [f"container {state.get('name')}: {problem}" for state in states if (problem := _container(state))]
     if not found and status.get("phase") == "Failed":
