@@ -11,10 +11,10 @@ from gpu_dra_driver import DRIVER_NAME
 from gpu_dra_driver.cdi import SpecBuilder, SpecFiles
 from gpu_dra_driver.checkpoint import Checkpoint
 from gpu_dra_driver.claims import Claim, ClaimRef, OpaqueConfig, Result
-from gpu_dra_driver.discovery import DeviceNodes, discover
+from gpu_dra_driver.discovery import DeviceNodes, discover, find_library
 from gpu_dra_driver.hardware import Hardware
 from gpu_dra_driver.locks import KeyedLocks, ProcessLock
-from gpu_dra_driver.nvml import Nvml, find_library
+from gpu_dra_driver.nvml import Nvml
 from gpu_dra_driver.paths import Root
 from gpu_dra_driver.recovery import recover
 from gpu_dra_driver.state import NodeState

@@ -41,7 +41,7 @@ class SimulatedGpus:
 
     def admin(self, *arguments: str | int) -> str:
         """Does to the GPUs what a person or a fault would: `list`, `reboot`, `lose 0`, `latency CALL_US MIG_US`…"""
-        state = next((self.root / "usr/lib/x86_64-linux-gnu").glob("libnvidia-sim-state.so.*"))
+        state = next((self.root / "usr/lib/x86_64-linux-gnu").glob("libnvidia-sim-state.so.*[0-9]"))
         command = [str(self.root / "usr/libexec/nvml-sim"), str(state), *map(str, arguments)]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 

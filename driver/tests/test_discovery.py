@@ -9,9 +9,18 @@ from typing import Any
 
 import pytest
 from gpu_dra_driver.cdi import SpecBuilder, SpecFiles, device_id
-from gpu_dra_driver.discovery import DeviceNodes, File, Link, MissingDeviceError, discover, sockets
+from gpu_dra_driver.discovery import (
+    DeviceNodes,
+    File,
+    LibraryNotFoundError,
+    Link,
+    MissingDeviceError,
+    discover,
+    find_library,
+    sockets,
+)
 from gpu_dra_driver.inventory import Device, Partition
-from gpu_dra_driver.nvml import LibraryNotFoundError, Nvml, find_library
+from gpu_dra_driver.nvml import LibraryUnusableError, Nvml
 from gpu_dra_driver.paths import Root, resolve_inside
 
 from tests.simulated_gpus import SimulatedGpus
@@ -116,7 +125,7 @@ def test_a_root_without_the_library_says_where_it_was_looked_for(tmp_path: Path)
 
 def test_a_file_that_is_no_library(tmp_path: Path) -> None:
     (tmp_path / "libnvidia-ml.so.1").write_text("text")
-    with pytest.raises(LibraryNotFoundError, match="cannot load"):
+    with pytest.raises(LibraryUnusableError, match="cannot load"):
         Nvml(tmp_path / "libnvidia-ml.so.1")
 
 

@@ -8,19 +8,12 @@ from pathlib import Path
 
 import pytest
 from gpu_dra_driver import mig
+from gpu_dra_driver.discovery import find_library
+from gpu_dra_driver.gpus import ComputeInstance, Gpu, GpuInstance, InstanceProfile, MigMode
 from gpu_dra_driver.hardware import APPLIED, FAILED, HELD, PENDING
 from gpu_dra_driver.layout import LayoutRefusedError, resolve
 from gpu_dra_driver.mig import MigNotSupportedError, ModePendingError, WantedInstance, WantedLayout
-from gpu_dra_driver.nvml import (
-    ComputeInstance,
-    Gpu,
-    GpuInstance,
-    InstanceProfile,
-    MigMode,
-    Nvml,
-    NvmlError,
-    find_library,
-)
+from gpu_dra_driver.nvml import Nvml, NvmlError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

@@ -13,9 +13,22 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from gpu_dra_driver.nvml import LIBRARY_DIRS
 from gpu_dra_driver.paths import Root, resolve_inside
 
+NVML_LIBRARY = "libnvidia-ml.so.1"
+# Where distributions and driver containers put the driver's libraries, most common first; relative to the driver root.
+LIBRARY_DIRS = (
+    "usr/lib/x86_64-linux-gnu",
+    "usr/lib64",
+    "usr/lib/aarch64-linux-gnu",
+    "lib64",
+    "lib/x86_64-linux-gnu",
+    "lib/aarch64-linux-gnu",
+    "usr/lib",
+    "lib",
+    "usr/local/nvidia/lib64",
+    "nvidia/lib64",
+)
 _BINARY_DIRS = ("usr/bin", "usr/sbin", "bin", "sbin", "usr/local/bin", "usr/local/nvidia/bin", "nvidia/bin")
 _BINARIES = (
     "nvidia-smi",
@@ -74,6 +87,22 @@ class DeviceNode:
 
 class MissingDeviceError(Exception):
     """A device node or a MIG capability that must exist does not."""
+
+
+class LibraryNotFoundError(Exception):
+    """The driver root holds no NVML library."""
+
+
+def find_library(driver_root: Path) -> Path:
+    """The NVML library under `driver_root`. Raises LibraryNotFoundError naming the folders that were looked at."""
+    for folder in LIBRARY_DIRS:
+        candidate = resolve_inside(driver_root, driver_root / folder / NVML_LIBRARY)
+        if candidate is not None:
+            return candidate
+    raise LibraryNotFoundError(
+        f"no {NVML_LIBRARY} under {driver_root} (looked in {', '.join(LIBRARY_DIRS)}). "
+        "Is the NVIDIA driver installed on this node, and NVIDIA_DRIVER_ROOT the path of its installation?"
+    )
 
 
 def discover(root: Root, driver_version: str) -> Installation:

@@ -21,14 +21,14 @@ from gpu_dra_driver import DRIVER_NAME
 from gpu_dra_driver import metrics as metric_pages
 from gpu_dra_driver.cdi import SpecBuilder, SpecFiles
 from gpu_dra_driver.checkpoint import Checkpoint, read_boot_id
-from gpu_dra_driver.discovery import DeviceNodes, discover
+from gpu_dra_driver.discovery import DeviceNodes, LibraryNotFoundError, discover, find_library
 from gpu_dra_driver.hardware import Hardware
 from gpu_dra_driver.health import Health
 from gpu_dra_driver.housekeeping import Housekeeping
 from gpu_dra_driver.kube import Api, KubeError
 from gpu_dra_driver.locks import KeyedLocks, ProcessLock
 from gpu_dra_driver.metrics import Labels, Metrics
-from gpu_dra_driver.nvml import LibraryNotFoundError, Nvml, NvmlError, find_library
+from gpu_dra_driver.nvml import LibraryUnusableError, Nvml, NvmlError
 from gpu_dra_driver.paths import Root
 from gpu_dra_driver.plugin import Plugin
 from gpu_dra_driver.publish import Publisher
@@ -92,7 +92,11 @@ class Driver:
         self._undo.append(api.close)
         locks = KeyedLocks()
         nvml = self._patiently(
-            "open NVML", lambda: Nvml(find_library(settings.driver_root_ctr)), LibraryNotFoundError, NvmlError
+            "open NVML",
+            lambda: Nvml(find_library(settings.driver_root_ctr)),
+            LibraryNotFoundError,
+            LibraryUnusableError,
+            NvmlError,
         )
         self._undo.append(nvml.close)
         hardware = self._patiently("list the GPUs", lambda: Hardware(nvml, settings.sysfs, locks), NvmlError)
@@ -190,8 +194,9 @@ class Driver:
         if self._settings.health_port is not None:
             server = grpc.server(ThreadPoolExecutor(2, thread_name_prefix="health"))
             server.add_generic_rpc_handlers((health.service(),))
-            self.health_port = _bind(server, f"[::]:{self._settings.health_port}")
+            port = _bind(server, f"[::]:{self._settings.health_port}")
             server.start()
+            log.debug("health is served on port %d", port)
             self._undo += [partial(_stop_server, server, 0.0), health.stop]
         return health
 

@@ -15,10 +15,11 @@ from pathlib import Path
 
 from gpu_dra_driver import inventory as inventories
 from gpu_dra_driver import mig
+from gpu_dra_driver.gpus import Gpu, GpuFailure
 from gpu_dra_driver.inventory import Device, Inventory
 from gpu_dra_driver.layout import NO_LAYOUT, NodeLayout, resolve
 from gpu_dra_driver.locks import KeyedLocks
-from gpu_dra_driver.nvml import Gpu, GpuFailure, Nvml, NvmlError
+from gpu_dra_driver.nvml import Nvml, NvmlError
 
 log = logging.getLogger(__name__)
 

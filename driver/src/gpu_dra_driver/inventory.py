@@ -15,7 +15,7 @@ from typing import Any
 
 from gpu_catalog.devices import GpuFacts, MigFacts, describe_gpu, describe_mig
 
-from gpu_dra_driver.nvml import Gpu, GpuFailure, GpuInstance
+from gpu_dra_driver.gpus import Gpu, GpuFailure, GpuInstance
 
 # Display adapters of DGX stations: GPUs to NVML, of no use for computing.
 _DISPLAY_ONLY = frozenset({"DGX Display", "NVIDIA DGX Display"})

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gpu_dra_driver.gpus import Gpu, GpuFailure
 from gpu_dra_driver.mig import WantedInstance, WantedLayout
-from gpu_dra_driver.nvml import Gpu, GpuFailure
 
 if TYPE_CHECKING:
     from gpu_catalog.boards import Board

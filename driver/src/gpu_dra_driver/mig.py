@@ -10,7 +10,8 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from gpu_dra_driver.nvml import Gpu, GpuInstance, Nvml, NvmlError
+from gpu_dra_driver.gpus import Gpu, GpuInstance
+from gpu_dra_driver.nvml import Nvml, NvmlError
 
 log = logging.getLogger(__name__)
 

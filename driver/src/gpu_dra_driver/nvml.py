@@ -9,28 +9,12 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from gpu_catalog.devices import mig_profile_name
 
-from gpu_dra_driver.paths import resolve_inside
-
-LIBRARY_NAME = "libnvidia-ml.so.1"
-# Where distributions and driver containers put the driver's libraries, most common first; relative to the driver root.
-LIBRARY_DIRS = (
-    "usr/lib/x86_64-linux-gnu",
-    "usr/lib64",
-    "usr/lib/aarch64-linux-gnu",
-    "lib64",
-    "lib/x86_64-linux-gnu",
-    "lib/aarch64-linux-gnu",
-    "usr/lib",
-    "lib",
-    "usr/local/nvidia/lib64",
-    "nvidia/lib64",
-)
+from gpu_dra_driver.gpus import ComputeInstance, Gpu, GpuFailure, GpuInstance, InstanceProfile, MigMode
 
 # NVML numbers its brands and architectures; Kubernetes objects carry NVIDIA's names for them. An unknown number must not
 # take a GPU away from the cluster, so it becomes "Unknown".
@@ -86,99 +70,8 @@ INSUFFICIENT_RESOURCES = 23
 _ABSENT = frozenset({INVALID_ARGUMENT, NOT_SUPPORTED, NOT_FOUND, FUNCTION_NOT_FOUND})
 
 
-class LibraryNotFoundError(Exception):
-    """The driver root holds no NVML library."""
-
-
-@dataclass(frozen=True)
-class MigMode:
-    """Whether MIG is on now, and after the next reset of the GPU."""
-
-    current: bool
-    pending: bool
-
-
-@dataclass(frozen=True)
-class InstanceProfile:
-    """A GPU instance profile as this GPU offers it. Memory in MiB."""
-
-    id: int
-    enum: int
-    name: str
-    slices: int
-    memory_mib: int
-    multiprocessors: int
-    copy_engines: int
-    decoders: int
-    encoders: int
-    jpeg_engines: int
-    ofa_engines: int
-
-
-@dataclass(frozen=True)
-class ComputeInstance:
-    """A compute instance; one that spans its whole GPU instance is a MIG device."""
-
-    id: int
-    slices: int
-    uuid: str
-
-
-@dataclass(frozen=True)
-class GpuInstance:
-    """A GPU instance and where it lies on the GPU's grid of memory units."""
-
-    id: int
-    profile: InstanceProfile
-    start: int
-    size: int
-    compute_instances: tuple[ComputeInstance, ...]
-
-    @property
-    def whole_compute_instance(self) -> ComputeInstance | None:
-        """The compute instance that spans this GPU instance, if it is the only one."""
-        if len(self.compute_instances) == 1 and self.compute_instances[0].slices == self.profile.slices:
-            return self.compute_instances[0]
-        return None
-
-
-@dataclass(frozen=True)
-class Gpu:
-    """One healthy GPU. `pci_bus_id` is in Kubernetes' form (0000:65:00.0), `pci_device_id` in mig-parted's (0x20B010DE)."""
-
-    index: int
-    minor: int
-    uuid: str
-    product_name: str
-    brand: str
-    architecture: str
-    cuda_compute_capability: str
-    pci_bus_id: str
-    pci_device_id: str
-    memory_bytes: int | None
-    addressing_mode: str | None
-    mig_mode: MigMode | None
-    instances: tuple[GpuInstance, ...]
-
-
-@dataclass(frozen=True)
-class GpuFailure:
-    """A GPU that NVML lists but cannot describe."""
-
-    index: int
-    reason: str
-
-
-def find_library(driver_root: Path) -> Path:
-    """The NVML library under `driver_root`. Raises LibraryNotFoundError naming the folders that were looked at."""
-    for folder in LIBRARY_DIRS:
-        candidate = resolve_inside(driver_root, driver_root / folder / LIBRARY_NAME)
-        if candidate is not None:
-            return candidate
-    raise LibraryNotFoundError(
-        f"no {LIBRARY_NAME} under {driver_root} (looked in {', '.join(LIBRARY_DIRS)}). "
-        "Is the NVIDIA driver installed on this node, and NVIDIA_DRIVER_ROOT the path of its installation?"
-    )
+class LibraryUnusableError(Exception):
+    """The file is no NVML library that this process can load."""
 
 
 class Nvml:
@@ -194,7 +87,7 @@ class Nvml:
             # pynvml remembers functions by name: those of a library that was open before would be called.
             self._nvml._nvmlGetFunctionPointer_cache.clear()  # noqa: SLF001 - it offers no other way
         except OSError as error:
-            raise LibraryNotFoundError(f"cannot load {library}: {error}") from error
+            raise LibraryUnusableError(f"cannot load {library}: {error}") from error
         self._profiles: dict[str, tuple[InstanceProfile, ...]] = {}
         self._call("initialise", self._nvml.nvmlInit)
 
