@@ -29,7 +29,12 @@ def _read(path: Path) -> Any:
 
 
 def _alive(pid: int) -> bool:
-    return Path(f"/proc/{pid}").exists()
+    """Whether the process runs; one that has ended but is not collected by its parent yet does not."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in "ZX"
 
 
 def find_leftovers(backend: Path, project: str, stack: str) -> Leftovers:

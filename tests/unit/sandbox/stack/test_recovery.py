@@ -49,6 +49,17 @@ def test_a_lock_without_a_living_process_is_stale(tmp_path: Path, content: Any) 
     assert find_leftovers(tmp_path, "shop", "dev") == Leftovers((path,), None, ())
 
 
+def test_a_lock_of_a_process_that_ended_but_was_not_collected_is_stale(tmp_path: Path) -> None:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    path = lock(tmp_path, {"pid": process.pid})
+
+    try:
+        assert find_leftovers(tmp_path, "shop", "dev").stale_locks == (path,)
+    finally:
+        process.wait()
+
+
 def test_another_stacks_lock_is_not_ours(tmp_path: Path) -> None:
     write(tmp_path / ".pulumi/locks/organization/shop/prod/1.json", {"pid": ended_process()})
 
