@@ -14,6 +14,7 @@ from gpu_sandbox.settings import INNER_API_PORT
 
 LISTENER_FD = 3
 _CHUNK = 1 << 16
+_BACKLOG = 512
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -27,28 +28,35 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         writer.close()
 
 
-async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, port: int) -> None:
     try:
-        inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", INNER_API_PORT)
+        inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", port)
     except OSError:
-        writer.close()  # the API server is down; the client sees a closed connection and says so
+        # The API server is down; the client sees a closed connection and says so.
+        await _close(writer)
         return
     for stream in (writer, inner_writer):
         connection: socket.socket = stream.get_extra_info("socket")
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     await asyncio.gather(_copy(reader, inner_writer), _copy(inner_reader, writer))
-    for stream in (writer, inner_writer):
-        stream.close()
-        with contextlib.suppress(OSError):
-            await stream.wait_closed()
+    await _close(writer)
+    await _close(inner_writer)
 
 
-async def _main() -> None:
-    listener = socket.socket(fileno=LISTENER_FD)
-    server = await asyncio.start_server(_serve, sock=listener, backlog=512)
+async def _close(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
+
+
+async def serve(listener: socket.socket, port: int) -> None:
+    """Pass everything that `listener` accepts on to `port` of this namespace's loopback, until cancelled."""
+    server = await asyncio.start_server(
+        lambda reader, writer: _connect(reader, writer, port), sock=listener, backlog=_BACKLOG
+    )
     async with server:
         await server.serve_forever()
 
 
 if __name__ == "__main__":
-    asyncio.run(_main())
+    asyncio.run(serve(socket.socket(fileno=LISTENER_FD), INNER_API_PORT))
