@@ -22,7 +22,7 @@ import httpx2
 DRIVER_RULES = [
     {"apiGroups": [""], "resources": ["nodes"], "verbs": ["get"]},
     {"apiGroups": ["resource.k8s.io"], "resources": ["resourceclaims"], "verbs": ["get", "list"]},
-    {"apiGroups": ["resource.k8s.io"], "resources": ["resourceslices"], "verbs": ["get", "list", "watch", "create", "update", "delete"]},
+    {"apiGroups": ["resource.k8s.io"], "resources": ["resourceslices"], "verbs": ["list", "watch", "create", "update", "delete"]},
 ]  # fmt: skip
 _ADMIN_TOKEN, _DRIVER_TOKEN = "admin-of-this-test", "driver-of-this-test"
 _RESOURCE = "/apis/resource.k8s.io/v1"

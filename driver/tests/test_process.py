@@ -70,6 +70,14 @@ class TestRefusals:
         assert "no usable API configuration" in driver.log or "no current context" in driver.log
         assert "Traceback" not in driver.log
 
+    @pytest.mark.skipif(Path("/dev/nvidiactl").exists(), reason="this machine's own /dev has GPUs")
+    def test_device_nodes_that_appeared_after_the_container_started(self, make_node: Callable[..., Node]) -> None:
+        node = make_node(count=1, mig=False)
+        next((node.gpus.root / "usr/lib/x86_64-linux-gnu").glob("libnvidia-sim-state.so.*[0-9]")).unlink()
+        driver = node.start_driver(ready=False)
+        assert driver.wait() == 1
+        assert "appeared after this container had started; restarting it shows them" in driver.log
+
     def test_a_metrics_port_that_is_taken(self, make_node: Callable[..., Node]) -> None:
         node = make_node(count=1, mig=False)
         with socket.create_server(("127.0.0.1", 0)) as taken:

@@ -39,6 +39,7 @@ from gpu_dra_driver.state import NodeState
 
 log = logging.getLogger(__name__)
 
+_CONTROL_NODE = "dev/nvidiactl"
 _CALLS_AT_ONCE = 8
 _GRACE_SECONDS = 5.0
 _LONGEST_RETRY_SECONDS = 10.0
@@ -91,13 +92,7 @@ class Driver:
             raise StartError(str(error)) from error
         self._undo.append(api.close)
         locks = KeyedLocks()
-        nvml = self._patiently(
-            "open NVML",
-            lambda: Nvml(find_library(settings.driver_root_ctr)),
-            LibraryNotFoundError,
-            LibraryUnusableError,
-            NvmlError,
-        )
+        nvml = self._patiently("open NVML", self._open_nvml, LibraryNotFoundError, LibraryUnusableError, NvmlError)
         self._undo.append(nvml.close)
         hardware = self._patiently("list the GPUs", lambda: Hardware(nvml, settings.sysfs, locks), NvmlError)
         hardware.declare(settings.mig_config, settings.mig_config_file)
@@ -139,6 +134,17 @@ class Driver:
             if self._ending.wait(pause):
                 raise StoppedError(what)
             pause = min(pause * 2, _LONGEST_RETRY_SECONDS)
+
+    def _open_nvml(self) -> Nvml:
+        try:
+            return Nvml(find_library(self._settings.driver_root_ctr))
+        except NvmlError as error:
+            if (_dev_root(self._settings).ctr / _CONTROL_NODE).exists() and not (Path("/") / _CONTROL_NODE).exists():
+                # A privileged container's /dev is what the host had when the container started; waiting changes nothing.
+                raise StartError(
+                    f"{error}. The GPUs' device nodes appeared after this container had started; restarting it shows them"
+                ) from error
+            raise
 
     def _make_state(self, api: Api, hardware: Hardware, locks: KeyedLocks) -> NodeState:
         settings = self._settings
@@ -239,7 +245,7 @@ def _stop_server(server: Any, grace: float) -> None:
 def _dev_root(settings: Settings) -> Root:
     """Where device nodes are: a driver container brings its own dev/, a driver installed on the host uses the host's."""
     if settings.dev_root is None:
-        in_driver_root = (settings.driver_root_ctr / "dev/nvidiactl").exists()
+        in_driver_root = (settings.driver_root_ctr / _CONTROL_NODE).exists()
         return Root(settings.driver_root, settings.driver_root_ctr) if in_driver_root else Root(Path("/"), Path("/"))
     if settings.dev_root == settings.driver_root:
         return Root(settings.driver_root, settings.driver_root_ctr)
