@@ -85,8 +85,8 @@ class Hardware:
     def apply_layout(self, held: Callable[[], AbstractSet[str]], promised: Callable[[], AbstractSet[str]]) -> bool:
         """Makes each free GPU what the layout says; True if anything was changed.
 
-        `held` gives the GPUs that prepared claims hold; such a GPU is not touched. `promised` gives those of which the API has
-        allocated a device that is not prepared yet; from them nothing is taken away.
+        From two kinds of GPU nothing is taken away: `held` gives those that prepared claims hold, `promised` those of which the
+        API has allocated a device that is not prepared yet. Partitions that are missing on them are added.
         """
         changed = False
         for gpu in self._gpus:
@@ -127,12 +127,13 @@ class Hardware:
         if mig.plan(gpu, wanted).nothing_to_do:
             return Outcome(APPLIED), False
         with self._locks.holding([gpu_lock(gpu.uuid)]):
-            if gpu.uuid in held():
+            fresh = self._nvml.gpu(gpu.uuid)
+            changes = mig.plan(fresh, wanted)
+            # What only adds is done on a held GPU too: after a reboot that brings back the very partitions the claims hold.
+            if changes.destructive and gpu.uuid in held():
                 return Outcome(
                     HELD, "a prepared claim holds this GPU; the layout is applied when it is released"
                 ), False
-            fresh = self._nvml.gpu(gpu.uuid)
-            changes = mig.plan(fresh, wanted)
             if changes.destructive and gpu.uuid in promised():
                 return Outcome(
                     PROMISED, "a claim is allocated on this GPU; the layout is applied when it is not"
