@@ -4,7 +4,9 @@ The API server runs alone here, so the tests play controller and kubelet by writ
 """
 
 import threading
+import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -107,6 +109,30 @@ def test_workloads(new_stack: Callable[[str], Stack], kubectl: Kubectl, namespac
     stack.run("destroy", "--yes", "--skip-preview").ok()
     assert kubectl.get("job", "warmup", namespace) is None
     assert kubectl.get("deployment", "trainer", namespace) is None
+
+
+def test_nothing_outlives_a_killed_engine(new_stack: Callable[[str], Stack], kubectl: Kubectl, namespace: str) -> None:
+    stack = new_stack("killed")
+    stack.program(WORKLOADS.format(namespace=namespace, seconds=600))
+    update = stack.start("up", "--yes", "--skip-preview")
+    kubectl.wait_for("deployment", "trainer", namespace)
+    started = descendants(update.pid)
+    assert len(started) >= 3, "a language host, the program, a provider"
+    update.kill()
+    update.communicate()
+    deadline = time.monotonic() + 15
+    while left := [pid for pid in started if Path(f"/proc/{pid}").exists()]:
+        assert time.monotonic() < deadline, f"still there: {left}"
+        time.sleep(0.2)
+
+
+def descendants(pid: int) -> list[int]:
+    """Processes started by a process, and by those."""
+    found = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            found += [int(child), *descendants(int(child))]
+    return found
 
 
 def ready(kubectl: Kubectl, namespace: str) -> dict[str, int]:

@@ -6,6 +6,8 @@ Owns the start, the port line and the signals, shared by all stand-ins. Knows no
 import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Callable
 from concurrent import futures
 from types import FrameType
@@ -40,18 +42,30 @@ def abort(context: grpc.ServicerContext, code: grpc.StatusCode, text: str) -> No
 
 
 def serve_until_signalled(server: grpc.Server, before_exit: Callable[[], None]) -> None:
-    """Print the port, then serve until the engine sends SIGINT or SIGTERM.
+    """Print the port, then serve until the engine sends SIGINT or SIGTERM, or is gone.
 
     The engine ends every plugin with SIGINT after Cancel. Python's default handler would print a traceback, which the
     engine shows to the user as a diagnostic of their stack, so the process leaves at once, without unwinding.
     """
 
-    def leave(_signal: int, _frame: FrameType | None) -> None:
+    def leave(_signal: int = 0, _frame: FrameType | None = None) -> None:
         before_exit()
         sys.stdout.flush()
         os._exit(0)
 
     signal.signal(signal.SIGINT, leave)
     signal.signal(signal.SIGTERM, leave)
+    threading.Thread(target=_outlive, args=(os.getppid(), leave), daemon=True).start()
     print(listen(server), flush=True)
     server.wait_for_termination()
+
+
+def _outlive(engine: int, leave: Callable[[], None]) -> None:
+    """Leave soon after the engine, which cannot send a signal when it is killed.
+
+    Asked once a second: the kernel's own notice (PR_SET_PDEATHSIG) comes when the thread that started the process ends,
+    and the threads of a Go program come and go.
+    """
+    while os.getppid() == engine:
+        time.sleep(1.0)
+    leave()
