@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import pulumi
-from gpu_catalog.spelling import hint
 from pulumi.runtime.config import CONFIG, get_config_env
 from pydantic import BaseModel, ConfigDict, ValidationError
+
+from gpu_catalog.spelling import hint
 
 
 class Settings(BaseModel):

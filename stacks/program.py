@@ -4,6 +4,7 @@ import importlib
 
 import config
 import pulumi
+
 from gpu_catalog.spelling import hint
 
 # By module name, so that a shape's own dependencies are imported only when it is chosen.

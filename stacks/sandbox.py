@@ -17,12 +17,13 @@ import demand
 import pulumi
 import pulumi_kubernetes as kubernetes
 from config import ConfigError, Problem, Settings, Source, decode
+from pydantic import AfterValidator, BeforeValidator, Field
+
 from eks_gpu_dra import ClaimTemplates, ClaimTemplateSpec, DraDriver, DraDriverArgs, FashionMnistTrio, MigDeviceClasses
 from gpu_catalog.boards import Board, CatalogError, load_catalog
 from gpu_catalog.layouts import LayoutError, builtin_mig_parted, parse_mig_parted
 from gpu_sandbox.identity import Identity, NotTheSandboxError, require_sandbox
 from gpu_sandbox.settings import StatePaths, read_settings, state_dir_from_environment
-from pydantic import AfterValidator, BeforeValidator, Field
 
 TIERS = ("large", "medium", "small")
 KUBERNETES_VERSION = "1.36"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+
 from gpu_sandbox.lifecycle import Options
 from gpu_sandbox.settings import Extent
-
 from tests.sandboxes import RunningSandbox, free_port, running
 
 

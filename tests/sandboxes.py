@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
 from gpu_sandbox import lifecycle, preflight
 from gpu_sandbox.components import required_programs
 from gpu_sandbox.errors import SandboxError

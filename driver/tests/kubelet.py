@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+
 from gpu_dra_driver._proto import dra_v1_pb2, dra_v1beta1_pb2
 from gpu_dra_driver._proto import pluginregistration_pb2 as registration
 

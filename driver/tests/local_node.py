@@ -18,7 +18,6 @@ from gpu_dra_driver.nvml import Nvml
 from gpu_dra_driver.paths import Root
 from gpu_dra_driver.recovery import recover
 from gpu_dra_driver.state import NodeState
-
 from tests.simulated_gpus import SimulatedGpus
 
 POOL = "node-a"

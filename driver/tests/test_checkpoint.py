@@ -7,6 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from gpu_dra_driver.checkpoint import (
     Checkpoint,
     ClaimRecord,
@@ -17,8 +20,6 @@ from gpu_dra_driver.checkpoint import (
     encode,
     encode_record,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 text = st.text(max_size=20)
 devices = st.builds(

@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from gpu_dra_driver.claims import ConfigError, OpaqueConfig, check_configs
 
 VERSION = "resource.nvidia.com/v1beta1"

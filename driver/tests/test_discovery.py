@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from gpu_dra_driver.cdi import SpecBuilder, SpecFiles, device_id
 from gpu_dra_driver.discovery import (
     DeviceNodes,
@@ -22,7 +23,6 @@ from gpu_dra_driver.discovery import (
 from gpu_dra_driver.inventory import Device, Partition
 from gpu_dra_driver.nvml import LibraryUnusableError, Nvml
 from gpu_dra_driver.paths import Root, resolve_inside
-
 from tests.simulated_gpus import SimulatedGpus
 
 VERSION = "580.126.20"

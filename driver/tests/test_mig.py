@@ -7,6 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from gpu_dra_driver import mig
 from gpu_dra_driver.discovery import find_library
 from gpu_dra_driver.gpus import ComputeInstance, Gpu, GpuInstance, InstanceProfile, MigMode
@@ -14,9 +17,6 @@ from gpu_dra_driver.hardware import APPLIED, FAILED, HELD, PENDING
 from gpu_dra_driver.layout import LayoutRefusedError, resolve
 from gpu_dra_driver.mig import MigNotSupportedError, ModePendingError, WantedInstance, WantedLayout
 from gpu_dra_driver.nvml import Nvml, NvmlError
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-
 from tests import simulated_gpus
 from tests.local_node import LocalNode, claim, names
 from tests.simulated_gpus import SimulatedGpus

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import grpc
 import pytest
+
 from gpu_dra_driver._proto import health_pb2
 from gpu_dra_driver.registration import SocketPathError, socket_paths
-
 from tests.cluster import free_ports
 from tests.conftest import Node, eventually
 

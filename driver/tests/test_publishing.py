@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from gpu_catalog.devices import GpuFacts, describe_gpu
 from gpu_dra_driver.inventory import Device, Inventory
 from gpu_dra_driver.kube import Api, KubeError
 from gpu_dra_driver.publish import Publisher
-
 from tests.cluster import Cluster
 from tests.conftest import Node, eventually
 

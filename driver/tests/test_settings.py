@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from gpu_dra_driver.main import EXIT_USAGE, main
 from gpu_dra_driver.settings import SettingsError, load
 

@@ -9,9 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from gpu_dra_driver.checkpoint import Phase
-from gpu_dra_driver.claims import Claim, ClaimRef, OpaqueConfig
-from gpu_dra_driver.state import STALE_AFTER_SECONDS, PrepareError
 from hypothesis import HealthCheck, assume, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -23,6 +20,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from gpu_dra_driver.checkpoint import Phase
+from gpu_dra_driver.claims import Claim, ClaimRef, OpaqueConfig
+from gpu_dra_driver.state import STALE_AFTER_SECONDS, PrepareError
 from tests import simulated_gpus
 from tests.local_node import LocalNode, claim, names, ref
 from tests.simulated_gpus import SimulatedGpus

@@ -12,9 +12,9 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from gpu_sandbox.settings import STATE_DIR_ENV, StatePaths, read_settings, state_dir_from_environment
 from lightkube import Client, KubeConfig
 
+from gpu_sandbox.settings import STATE_DIR_ENV, StatePaths, read_settings, state_dir_from_environment
 from tests.bench import cluster, driver, pods
 from tests.bench.samples import noise, summarise
 

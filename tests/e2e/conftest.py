@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from gpu_sandbox import oci
 
+from gpu_sandbox import oci
 from tests.sandboxes import RunningSandbox
 
 BUSYBOX_IMAGE = "localhost/busybox:1"

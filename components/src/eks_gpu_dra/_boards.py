@@ -3,9 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from gpu_catalog.boards import Board, CatalogError, Profile, load_catalog
-
 from eks_gpu_dra._checks import Problem, list_of, nearest, text
+from gpu_catalog.boards import Board, CatalogError, Profile, load_catalog
 
 
 def mig_boards(path: str, value: Any) -> Iterator[Problem]:

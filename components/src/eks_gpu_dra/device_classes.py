@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from gpu_catalog.boards import Profile
-
 from eks_gpu_dra._boards import profiles_by_name
+from gpu_catalog.boards import Profile
 
 DRIVER_NAME = "gpu.nvidia.com"
 """NVIDIA's driver name, kept so that manifests written for NVIDIA's driver work unchanged."""

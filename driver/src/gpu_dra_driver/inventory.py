@@ -14,7 +14,6 @@ from types import MappingProxyType
 from typing import Any
 
 from gpu_catalog.devices import GpuFacts, MigFacts, describe_gpu, describe_mig
-
 from gpu_dra_driver.gpus import Gpu, GpuFailure, GpuInstance
 
 # Display adapters of DGX stations: GPUs to NVML, of no use for computing.

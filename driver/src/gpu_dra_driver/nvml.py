@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from gpu_catalog.devices import mig_profile_name
-
 from gpu_dra_driver.gpus import ComputeInstance, Gpu, GpuFailure, GpuInstance, InstanceProfile, MigMode
 
 # NVML numbers its brands and architectures; Kubernetes objects carry NVIDIA's names for them. An unknown number must not

@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from gpu_catalog.slices import build_slices, same_slices
-
 from gpu_dra_driver import DRIVER_NAME
 from gpu_dra_driver.inventory import Inventory
 from gpu_dra_driver.kube import Api, KubeError

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from gpu_sandbox import gpus
 
+from gpu_sandbox import gpus
 from tests.conformance.nvml.gpu import Gpu
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pynvml
 import pytest
+
 from gpu_sandbox.gpus import DriverRoot
 
 

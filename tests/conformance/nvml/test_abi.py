@@ -11,9 +11,9 @@ from typing import Any
 
 import pynvml
 import pytest
+
 from gpu_sandbox import gpus
 from gpu_sandbox.gpus.build import SOURCES
-
 from tests.conformance.nvml.gpu import Gpu
 
 # Our C name, nvidia-ml-py's class. Fields are compared by position: both sides list them in ABI order.

@@ -9,9 +9,9 @@ from typing import Any
 
 import pynvml
 import pytest
+
 from gpu_catalog.boards import Board, load_catalog
 from gpu_sandbox import gpus
-
 from tests.conformance.nvml.gpu import Gpu, nvml_error
 
 MIG_BOARDS = load_catalog().mig_boards()

@@ -12,8 +12,8 @@ from collections.abc import Callable
 
 import pynvml
 import pytest
-from gpu_sandbox import gpus
 
+from gpu_sandbox import gpus
 from tests.conformance.nvml import processes
 from tests.conformance.nvml.gpu import Gpu, where
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import pynvml
 import pytest
+
 from gpu_catalog.boards import Board, load_catalog
 from gpu_sandbox import gpus
-
 from tests.conformance.nvml.gpu import Gpu, nvml_error
 
 BOARDS = load_catalog().boards

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pynvml
 import pytest
+from typer.testing import CliRunner
+
 from gpu_catalog.boards import UnknownBoardError
 from gpu_sandbox import gpus
 from gpu_sandbox.gpus.cli import app
-from typer.testing import CliRunner
-
 from tests.conformance.nvml import processes
 from tests.conformance.nvml.gpu import Gpu
 

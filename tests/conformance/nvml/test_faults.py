@@ -9,8 +9,8 @@ from typing import Any
 
 import pynvml
 import pytest
-from gpu_sandbox import gpus
 
+from gpu_sandbox import gpus
 from tests.conformance.nvml import processes
 from tests.conformance.nvml.gpu import Gpu, nvml_error
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pynvml
 import pytest
-from gpu_catalog.boards import Board, load_catalog
 
+from gpu_catalog.boards import Board, load_catalog
 from tests.conformance.nvml.gpu import Gpu, nvml_error, where
 
 MIG_BOARDS = load_catalog().mig_boards()

@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import pynvml
 import pytest
-from gpu_catalog.boards import ENGINES, Board, load_catalog
-from gpu_sandbox import gpus
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from gpu_catalog.boards import ENGINES, Board, load_catalog
+from gpu_sandbox import gpus
 from tests.conformance.nvml.gpu import Gpu, where
 
 BOARDS = ["a30", "a100-sxm4-40gb", "h100-80gb-hbm3", "rtx-pro-6000-blackwell-server-edition"]

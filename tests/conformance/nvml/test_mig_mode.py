@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pynvml
 import pytest
-from gpu_sandbox import gpus
 
+from gpu_sandbox import gpus
 from tests.conformance.nvml.gpu import Gpu, nvml_error
 
 A100, H100 = "a100-sxm4-40gb", "h100-80gb-hbm3"

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import pynvml
 import pytest
-from gpu_sandbox import gpus
 
+from gpu_sandbox import gpus
 from tests.conformance.nvml.gpu import Gpu, where
 
 Smi = Callable[..., subprocess.CompletedProcess[str]]

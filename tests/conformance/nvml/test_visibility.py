@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pynvml
 import pytest
-from gpu_sandbox import gpus
 
+from gpu_sandbox import gpus
 from tests.conformance.nvml import processes
 from tests.conformance.nvml.gpu import Gpu
 

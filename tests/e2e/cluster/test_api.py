@@ -14,8 +14,8 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from gpu_sandbox.identity import require_sandbox
 
+from gpu_sandbox.identity import require_sandbox
 from tests.sandboxes import RunningSandbox
 
 

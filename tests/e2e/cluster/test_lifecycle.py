@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from gpu_sandbox import cgroups, lifecycle, supervisor_control
 from gpu_sandbox.components import required_programs
 from gpu_sandbox.errors import SandboxError
@@ -21,7 +22,6 @@ from gpu_sandbox.lifecycle import Options
 from gpu_sandbox.node import KUBELET_DEFAULT_ROOT
 from gpu_sandbox.preflight import PreflightError
 from gpu_sandbox.settings import BIN_DIR_ENV, STATE_DIR_ENV, Extent, Settings, StatePaths, binaries, read_settings
-
 from tests.e2e.cluster import host
 from tests.e2e.conftest import BUSYBOX_IMAGE
 from tests.sandboxes import RunningSandbox, free_port, require, running, state_dir

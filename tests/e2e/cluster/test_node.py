@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gpu_sandbox.lifecycle import Options
 
+from gpu_sandbox.lifecycle import Options
 from tests.e2e.conftest import BUSYBOX_IMAGE
 from tests.sandboxes import RunningSandbox, free_port, running
 

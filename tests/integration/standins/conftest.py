@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gpu_sandbox.standins.install import environment
 
+from gpu_sandbox.standins.install import environment
 from tests.integration.standins.stacks import Kubectl, Stack
 
 

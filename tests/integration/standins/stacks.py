@@ -9,7 +9,8 @@ from textwrap import dedent
 from typing import Any
 
 from gpu_sandbox.settings import binaries
-from gpu_sandbox.standins.install import find_official_cli, pulumi_binary
+from gpu_sandbox.standins.install import pulumi_binary
+from gpu_sandbox.toolchain.official import official_pulumi
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class Stack:
         (self.directory / "__main__.py").write_text("import pulumi\nimport pulumi_kubernetes as k8s\n" + dedent(text))
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        command = [str(pulumi_binary(find_official_cli())), *arguments, "--non-interactive", "--color=never"]
+        command = [str(pulumi_binary(official_pulumi())), *arguments, "--non-interactive", "--color=never"]
         return subprocess.Popen(
             command, cwd=self.directory, env=self.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from gpu_sandbox.settings import binaries
-
 from tests.integration.standins.stacks import Kubectl, Stack
 
 TEMPLATE = """

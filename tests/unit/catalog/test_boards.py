@@ -8,8 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import gpu_catalog
 import pytest
+
+import gpu_catalog
 from gpu_catalog.boards import (
     ENGINES,
     Board,

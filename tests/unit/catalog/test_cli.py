@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from gpu_catalog.slices import build_slices
 
 from .nodes import claim, partitioned, pod

@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
 from gpu_catalog.boards import Board, load_catalog
 from gpu_catalog.devices import (
     MIB,
@@ -28,8 +31,6 @@ from gpu_catalog.devices import (
     parse_device_name,
     possible_partitions,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 from .nodes import A100, RTX_PRO_6000, T4, gpu
 

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from gpu_catalog.boards import Board, load_catalog
 from gpu_catalog.layouts import (
     GpuSlot,
@@ -10,8 +13,6 @@ from gpu_catalog.layouts import (
     builtin_mig_parted,
     parse_mig_parted,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 from .nodes import A100, H100, RTX_PRO_6000, T4
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from gpu_catalog.devices import Device, counter_set, describe_gpu, describe_partition, possible_partitions
 from gpu_catalog.layouts import GpuLayout, place
 from gpu_catalog.occupancy import Gpu, Holder, PodClaim, Segment, occupancy, planned

@@ -7,12 +7,13 @@ import os
 from pathlib import Path
 
 import pytest
+from rich.cells import cell_len
+from rich.console import Console, RenderableType
+
 from gpu_catalog.boards import load_catalog
 from gpu_catalog.occupancy import Occupancy, occupancy
 from gpu_catalog.picture import Bars, draw, draw_board, draw_boards
 from gpu_catalog.slices import build_slices
-from rich.cells import cell_len
-from rich.console import Console, RenderableType
 
 from .nodes import A100, RTX_PRO_6000, T4, claim, partitioned, pod, whole
 

@@ -5,10 +5,11 @@ import re
 from collections.abc import Sequence
 
 import pytest
-from gpu_catalog.boards import ENGINES, Board, load_catalog
-from gpu_catalog.layouts import LayoutError, Placement, format_counts, gpu_instance_id, parse_counts, place
 from hypothesis import assume, given
 from hypothesis import strategies as st
+
+from gpu_catalog.boards import ENGINES, Board, load_catalog
+from gpu_catalog.layouts import LayoutError, Placement, format_counts, gpu_instance_id, parse_counts, place
 
 from .nodes import A30, A100, H100, RTX_PRO_6000, T4
 

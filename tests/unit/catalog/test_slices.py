@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
 from gpu_catalog.boards import Board
 from gpu_catalog.devices import Device, counter_set, describe_gpu, describe_mig, describe_partition, possible_partitions
 from gpu_catalog.slices import ResourceSlice, build_slices, same_slices
-from hypothesis import given
-from hypothesis import strategies as st
 
 from .nodes import A100, RTX_PRO_6000, gpu, partitioned, whole
 from .test_devices import GPU_0, GPU_1, example, mig

@@ -4,9 +4,9 @@ from typing import Any
 
 import pulumi
 import pytest
+
 from eks_gpu_dra import ClaimTemplates, ClaimTemplatesArgs, InvalidInputs
 from eks_gpu_dra.claims import ClaimRequest, GpuClaimTemplate
-
 from tests.unit.components.recording import Program, run, unknown
 
 

@@ -4,11 +4,11 @@ from typing import Any
 
 import pulumi
 import pytest
+
 from eks_gpu_dra import InvalidInputs, MigDeviceClasses, MigDeviceClassesArgs
 from eks_gpu_dra._checks import dns_subdomain, label_value
 from eks_gpu_dra.device_classes import class_name, offered_classes
 from gpu_catalog.boards import load_catalog
-
 from tests.unit.components.recording import Program, run, unknown
 
 A100 = "a100-sxm4-40gb"

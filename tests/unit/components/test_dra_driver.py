@@ -4,8 +4,8 @@ from typing import Any
 
 import pulumi
 import pytest
-from eks_gpu_dra import DraDriver, DraDriverArgs, InvalidInputs
 
+from eks_gpu_dra import DraDriver, DraDriverArgs, InvalidInputs
 from tests.unit.components.recording import Program, run, unknown
 
 DIGEST = "registry.example/gpu-dra-driver@sha256:" + "0" * 64

@@ -11,8 +11,8 @@ from typing import Any
 
 import pulumi
 import pytest
-from eks_gpu_dra import FashionMnistTrio, FashionMnistTrioArgs, InvalidInputs
 
+from eks_gpu_dra import FashionMnistTrio, FashionMnistTrioArgs, InvalidInputs
 from tests.unit.components.recording import Program, run, unknown
 
 TEMPLATES = {"large": "l", "medium": "m", "small": "s"}

@@ -1,8 +1,9 @@
 """The second door: the SDK must be able to infer a schema from the components, with a text for every input."""
 
-import eks_gpu_dra
 import pytest
 from pulumi.provider.experimental.analyzer import Analyzer
+
+import eks_gpu_dra
 
 COMPONENTS = (
     eks_gpu_dra.ClaimTemplates,

@@ -7,7 +7,6 @@ import config
 import program
 import pulumi
 import pytest
-
 import sandbox
 
 SOURCE = config.Source(

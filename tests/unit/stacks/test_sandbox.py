@@ -6,9 +6,9 @@ from typing import Any
 import config
 import pulumi
 import pytest
-from gpu_sandbox.identity import Identity
-
 import sandbox
+
+from gpu_sandbox.identity import Identity
 from tests.unit.components.recording import Program, run
 
 STATE = Path("/state")

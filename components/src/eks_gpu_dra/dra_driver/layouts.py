@@ -7,9 +7,8 @@ the boards of a node group, which the driver's inputs do not know; a stack does.
 from collections.abc import Iterator
 from typing import Any
 
-from gpu_catalog.layouts import LayoutError, MigPartedFile, builtin_mig_parted, parse_mig_parted
-
 from eks_gpu_dra._checks import Problem, nearest
+from gpu_catalog.layouts import LayoutError, MigPartedFile, builtin_mig_parted, parse_mig_parted
 
 
 def check_layout_file(path: str, value: Any) -> Iterator[Problem]:

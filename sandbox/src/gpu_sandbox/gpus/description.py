@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gpu_catalog.boards import Board, Profile
-
 from gpu_sandbox.gpus.build import DRIVER_VERSION
 from gpu_sandbox.gpus.topology import PciAddress
 

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gpu_catalog.boards import Board, load_catalog
-
 from gpu_sandbox.gpus import kernel_files
 from gpu_sandbox.gpus.build import ADMIN, DRIVER_VERSION, LIBRARY, SMI, build_library, default_build_dir
 from gpu_sandbox.gpus.description import Gpu, describe, gpu_uuid

@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from gpu_sandbox.settings import DEFAULT_STATE_DIR, STATE_DIR_ENV
-from gpu_sandbox.standins.install import environment, find_official_cli, pulumi_binary
+from gpu_sandbox.standins.install import environment, pulumi_binary
 from gpu_sandbox.toolchain import NotBuiltError
+from gpu_sandbox.toolchain.official import official_pulumi
 
 # For the mounting application: everything after `pulumi` is Pulumi's.
 CONTEXT_SETTINGS = {"ignore_unknown_options": True, "allow_interspersed_args": False}
@@ -24,7 +25,7 @@ def pulumi_command(
     """Run Pulumi against the sandbox, with its own state, secrets and plugins."""
     try:
         environ = environment(state_dir)
-        binary = pulumi_binary(find_official_cli())
+        binary = pulumi_binary(official_pulumi())
     except NotBuiltError as error:
         typer.echo(f"sandbox pulumi: {error}", err=True)
         raise typer.Exit(1) from error

@@ -6,27 +6,15 @@ is placed only for what is missing. Touches nothing outside the sandbox's state 
 
 import importlib.metadata
 import os
-import re
 import secrets
 import shlex
 import shutil
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from gpu_sandbox.settings import StatePaths, binaries
-
-# The oldest command line whose protocol the stack's SDK speaks; the same version the toolchain builds.
-MINIMUM_CLI = (3, 250, 0)
-_VERSION = re.compile(r"v?(\d+)\.(\d+)\.(\d+)")
-
-
-@dataclass(frozen=True)
-class OfficialCli:
-    """An installed Pulumi with its language host, new enough to be used."""
-
-    pulumi: Path
+from gpu_sandbox.toolchain.official import official_pulumi
 
 
 @dataclass(frozen=True)
@@ -48,29 +36,14 @@ class PulumiHome:
         return self.root / "passphrase"
 
 
-def find_official_cli(path: str | None = None) -> OfficialCli | None:
-    """The `pulumi` on PATH, if it is new enough and has its Python language host; else None."""
-    found = shutil.which("pulumi", path=path)
-    if found is None:
-        return None
-    beside = Path(found).resolve().parent / "pulumi-language-python"
-    if not beside.exists() and shutil.which("pulumi-language-python", path=path) is None:
-        return None
-    answer = subprocess.run([found, "version"], check=False, capture_output=True, text=True)
-    version = _VERSION.match(answer.stdout.strip())
-    if version is None or tuple(map(int, version.groups())) < MINIMUM_CLI:
-        return None
-    return OfficialCli(Path(found))
-
-
-def pulumi_binary(official: OfficialCli | None) -> Path:
+def pulumi_binary(official: Path | None) -> Path:
     """The command line to run: the official one, or the toolchain's."""
-    return official.pulumi if official else binaries() / "pulumi"
+    return official or binaries() / "pulumi"
 
 
 def environment(state_dir: Path) -> dict[str, str]:
     """The complete environment in which `pulumi` works on this sandbox. Prepares the home if needed."""
-    official = find_official_cli()
+    official = official_pulumi()
     home = prepare(state_dir, official)
     inherited = {name: value for name, value in os.environ.items() if name != "PULUMI_CONFIG_PASSPHRASE"}
     path = inherited.get("PATH", os.defpath)
@@ -86,7 +59,7 @@ def environment(state_dir: Path) -> dict[str, str]:
     }
 
 
-def prepare(state_dir: Path, official: OfficialCli | None) -> PulumiHome:
+def prepare(state_dir: Path, official: Path | None) -> PulumiHome:
     """Make the home; running it again changes nothing that is right."""
     home = PulumiHome(state_dir / "pulumi")
     for directory in (home.root, home.plugins, home.backend):

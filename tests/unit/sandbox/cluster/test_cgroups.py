@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from gpu_sandbox.cgroups import Hierarchy, parse_mountinfo
 
 _V1 = """\

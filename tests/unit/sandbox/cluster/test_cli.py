@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from gpu_sandbox.settings import STATE_DIR_ENV, Settings, StatePaths, write_settings
 
 

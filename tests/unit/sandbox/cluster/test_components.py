@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from gpu_sandbox import components
 from gpu_sandbox.components.model import Component, Context, ExitProbe, Group, HostFacts
 from gpu_sandbox.settings import Extent, Settings, StatePaths

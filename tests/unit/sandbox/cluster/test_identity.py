@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from gpu_sandbox import pki
 from gpu_sandbox.identity import Identity, NotTheSandboxError, require_sandbox
 from gpu_sandbox.settings import Settings, StatePaths, write_settings

@@ -10,6 +10,7 @@ import tarfile
 from typing import Any
 
 import pytest
+
 from gpu_sandbox.oci import File, Image, archive
 
 _IMAGE = Image(

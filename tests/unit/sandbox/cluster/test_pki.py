@@ -11,6 +11,7 @@ import pytest
 import yaml
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
 from gpu_sandbox import pki
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from gpu_sandbox import preflight
 from gpu_sandbox.settings import Extent, Settings, StatePaths
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from gpu_sandbox.settings import Extent, Settings, SettingsError, StatePaths, read_settings, write_settings
 from hypothesis import given
 from hypothesis import strategies as st
+
+from gpu_sandbox.settings import Extent, Settings, SettingsError, StatePaths, read_settings, write_settings
 
 _SETTINGS = st.builds(
     Settings,

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from gpu_sandbox import state_lock
 from gpu_sandbox.errors import SandboxError
 from gpu_sandbox.settings import StatePaths

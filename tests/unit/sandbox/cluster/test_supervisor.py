@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from gpu_sandbox import supervisor_control as control
 from gpu_sandbox.settings import StatePaths
 from gpu_sandbox.supervisor_plan import MAX_FAILURES, ComponentStatus, Overall, State

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from gpu_sandbox.supervisor_plan import (
     MAX_FAILURES,
     ComponentStatus,
@@ -15,8 +18,6 @@ from gpu_sandbox.supervisor_plan import (
     overall,
     stop_order,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 
 def test_delays_grow_and_then_it_is_given_up() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from gpu_sandbox.images.base import Base, choose_suite
 from gpu_sandbox.images.build import RECIPES, content_key
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from gpu_sandbox.stack.recovery import Leftovers, find_leftovers
 from gpu_sandbox.stack.run import with_salt
 

@@ -1,7 +1,8 @@
 """Property values as hypothesis draws them: plain ones, and ones with secrets and unknowns anywhere."""
 
-from gpu_sandbox.standins.kubernetes.values import UNKNOWN, Secret
 from hypothesis import strategies as st
+
+from gpu_sandbox.standins.kubernetes.values import UNKNOWN, Secret
 
 leaves = (
     st.none()

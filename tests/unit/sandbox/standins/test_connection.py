@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from gpu_sandbox.standins.kubernetes.connection import KubeconfigError, cluster_identity, connect, load_config
 from gpu_sandbox.standins.kubernetes.settings import ProviderSettings, read_settings, refusals
 from gpu_sandbox.standins.kubernetes.values import UNKNOWN, Object, Secret

@@ -1,11 +1,12 @@
 """What changed, and whether that means a new object."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from gpu_sandbox.standins.kubernetes.api import Cause
 from gpu_sandbox.standins.kubernetes.difference import Change, changed_paths, judge, render
 from gpu_sandbox.standins.kubernetes.values import UNKNOWN, Object, Secret, plain
-from hypothesis import given
-from hypothesis import strategies as st
 
 from .strategies import keys, marked
 

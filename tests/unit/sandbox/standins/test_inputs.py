@@ -3,6 +3,7 @@
 import re
 
 import pytest
+
 from gpu_sandbox.standins.kubernetes.inputs import AUTONAMED, Naming, check, identity, manifest
 from gpu_sandbox.standins.kubernetes.tokens import GroupVersionKind, ObjectId
 from gpu_sandbox.standins.kubernetes.values import UNKNOWN, Object, Secret
@@ -41,9 +42,14 @@ def test_autonaming_configuration_is_honoured(naming: Naming, name: str) -> None
     [
         ({"generateName": "a-"}, NAMING, "metadata.generateName"),
         ({}, Naming("a", b"", "", "disable"), "metadata.name"),
+        (
+            {"name": "a", "annotations": {"pulumi.com/waitFor": "condition=Ready"}},
+            NAMING,
+            "metadata.annotations.pulumi.com/waitFor",
+        ),
     ],
 )
-def test_inputs_without_a_possible_name(metadata: Object, naming: Naming, property_path: str) -> None:
+def test_what_cannot_be_done_is_refused_by_its_path(metadata: Object, naming: Naming, property_path: str) -> None:
     assert list(check(CONFIG_MAP, {"metadata": metadata}, {}, naming, None).failures) == [property_path]
 
 

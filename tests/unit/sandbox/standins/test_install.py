@@ -5,7 +5,9 @@ import stat
 from pathlib import Path
 
 import pytest
-from gpu_sandbox.standins.install import environment, find_official_cli, prepare, pulumi_binary
+
+from gpu_sandbox.standins.install import environment, prepare, pulumi_binary
+from gpu_sandbox.toolchain.official import official_pulumi
 
 LANGUAGE = f"language-python-v{importlib.metadata.version('pulumi')}/pulumi-language-python"
 KUBERNETES = f"resource-kubernetes-v{importlib.metadata.version('pulumi-kubernetes')}/pulumi-resource-kubernetes"
@@ -39,7 +41,7 @@ def test_stand_ins_where_nothing_is_installed(tmp_path: Path) -> None:
     assert (home / "backend").is_dir()
     assert environ["KUBECONFIG"] == str(state / "kubeconfig")
     assert environ["PATH"] == f"{tmp_path / 'built'}:{tmp_path / 'bin'}"
-    assert pulumi_binary(find_official_cli()) == tmp_path / "built" / "pulumi"
+    assert pulumi_binary(official_pulumi()) == tmp_path / "built" / "pulumi"
 
 
 def test_the_passphrase_is_made_once_and_for_its_owner_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,25 +55,6 @@ def test_the_passphrase_is_made_once_and_for_its_owner_only(tmp_path: Path, monk
     assert environment(tmp_path / "state") == first
     assert passphrase.read_text() == text
     assert environment(tmp_path / "other")["PULUMI_CONFIG_PASSPHRASE_FILE"] != str(passphrase)
-
-
-@pytest.mark.parametrize(
-    ("version", "host", "used"),
-    [
-        ("v3.250.0", True, True),
-        ("v4.0.1-beta", True, True),
-        ("v3.249.9", True, False),
-        ("v3.250.0", False, False),
-        ("?", True, False),
-    ],
-)
-def test_the_official_cli_is_used_with_its_host_and_if_new_enough(
-    tmp_path: Path, version: str, host: bool, used: bool
-) -> None:
-    official(tmp_path, version)
-    if host:
-        executable(tmp_path / "bin" / "pulumi-language-python")
-    assert (find_official_cli() is not None) == used
 
 
 def test_what_gets_installed_later_replaces_the_stand_in(tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pulumi.runtime.proto import language_pb2
+
 from gpu_sandbox.standins.language_python.children import Children
 from gpu_sandbox.standins.language_python.commands import (
     NotRunnableError,
@@ -20,7 +22,6 @@ from gpu_sandbox.standins.language_python.interpreter import (
     check_options,
     find_interpreter,
 )
-from pulumi.runtime.proto import language_pb2
 
 PYTHON = Interpreter(Path("/venv/bin/python"), Path("/venv"))
 

@@ -3,10 +3,11 @@
 from typing import Any
 
 import pytest
-from gpu_sandbox.standins.kubernetes.ownership import imported_inputs, live_inputs, owned_fields
-from gpu_sandbox.standins.kubernetes.values import Object, Secret, plain
 from hypothesis import given
 from hypothesis import strategies as st
+
+from gpu_sandbox.standins.kubernetes.ownership import imported_inputs, live_inputs, owned_fields
+from gpu_sandbox.standins.kubernetes.values import Object, Secret, plain
 
 from .strategies import keys, values
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from gpu_sandbox.standins.kubernetes.readiness import others, pods, workloads
 from gpu_sandbox.standins.kubernetes.readiness.events import warnings
 from gpu_sandbox.standins.kubernetes.readiness.verdict import READY, Verdict, failed, waiting

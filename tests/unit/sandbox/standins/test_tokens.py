@@ -1,6 +1,7 @@
 """Pulumi's names for Kubernetes' things."""
 
 import pytest
+
 from gpu_sandbox.standins.kubernetes.spelling import from_api, to_api
 from gpu_sandbox.standins.kubernetes.tokens import (
     GroupVersionKind,

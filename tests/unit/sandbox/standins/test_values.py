@@ -2,6 +2,9 @@
 
 import json
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from gpu_sandbox.standins.kubernetes.values import (
     UNKNOWN,
     Secret,
@@ -14,8 +17,6 @@ from gpu_sandbox.standins.kubernetes.values import (
     redactor,
     without_nulls,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 from .strategies import keys, marked, values
 

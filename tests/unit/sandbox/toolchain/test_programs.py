@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from gpu_sandbox.toolchain import NotBuiltError, bin_dir
 from gpu_sandbox.toolchain.cache import links_path
 from gpu_sandbox.toolchain.debian import Package, PackagesMissingError, ensure_packages
@@ -30,7 +31,7 @@ def test_pulumi_version_texts(text: str, version: tuple[int, int, int] | None) -
     ("version", "with_host", "used"),
     [
         ("v3.250.0", True, True),
-        ("v3.300.2", True, True),
+        ("v4.0.1-beta", True, True),
         ("v3.249.9", True, False),
         ("v3.250.0", False, False),
         ("garbage", True, False),

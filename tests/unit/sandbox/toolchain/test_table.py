@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+
 from gpu_sandbox.toolchain.table import TableError, default_folder, load_table
 
 

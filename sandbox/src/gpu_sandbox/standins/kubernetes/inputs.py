@@ -43,6 +43,10 @@ class Checked:
     failures: dict[str, str]
 
 
+UNSUPPORTED_ANNOTATIONS = ("pulumi.com/waitFor", "pulumi.com/replaceUnready")
+"""Of the official provider; refused, because to ignore them would report things as ready that are not."""
+
+
 def check(kind: GroupVersionKind, news: Object, olds: Object, naming: Naming, namespace: str | None) -> Checked:
     """Complete the inputs of a resource.
 
@@ -67,6 +71,11 @@ def check(kind: GroupVersionKind, news: Object, olds: Object, naming: Naming, na
         _autoname(metadata, olds, naming, failures)
     if namespace is not None and "namespace" not in metadata:
         metadata["namespace"] = namespace
+    for name in UNSUPPORTED_ANNOTATIONS:
+        if annotation(inputs, name) is not None:
+            failures[f"metadata.annotations.{name}"] = (
+                "the sandbox's Kubernetes provider does not do this; remove it here, or install the official provider"
+            )
     return Checked(inputs, failures)
 
 
