@@ -168,6 +168,8 @@ def resources(plan: Plan, identity: Identity, kubeconfig: str) -> None:
         kubeconfig=pulumi.Output.secret(kubeconfig),
         # The cluster's own name for itself: a renewed certificate in the kubeconfig then replaces nothing.
         cluster_identifier=identity.sandbox_id,
+        # The cluster is this stack's alone: what an update killed half-way made but did not record is taken over.
+        upsert_existing_objects=True,
     )
     on_sandbox = pulumi.ResourceOptions(providers=[provider])
     driver_args: DraDriverArgs = {

@@ -13,19 +13,8 @@ from pathlib import Path
 
 from gpu_sandbox import cgroups
 from gpu_sandbox.errors import SandboxError
-from gpu_sandbox.node import KUBELET_DEFAULT_ROOT
+from gpu_sandbox.node import KUBELET_DEFAULT_ROOT, MOUNT_POINT_MARK
 from gpu_sandbox.settings import SettingsError, StatePaths, read_settings
-
-# Says that the directory was made as a mount point for sandboxes and goes with the last of them. Removing a directory
-# that another namespace has something mounted on would unmount it there.
-_MOUNT_POINT_MARK = ".made-by-gpu-sandbox"
-
-
-def make_mount_points() -> None:
-    """Make the host directories that the node puts its own over."""
-    if not KUBELET_DEFAULT_ROOT.exists():
-        KUBELET_DEFAULT_ROOT.mkdir()
-        (KUBELET_DEFAULT_ROOT / _MOUNT_POINT_MARK).touch()
 
 
 def sandbox_ids(paths: StatePaths) -> frozenset[str]:
@@ -82,7 +71,7 @@ def remove_state(paths: StatePaths) -> None:
 
 
 def remove_mount_points() -> None:
-    mark = KUBELET_DEFAULT_ROOT / _MOUNT_POINT_MARK
+    mark = KUBELET_DEFAULT_ROOT / MOUNT_POINT_MARK
     if mark.exists() and not cgroups.sandbox_ids():
         mark.unlink()
         with contextlib.suppress(OSError):  # someone else put files there meanwhile

@@ -190,7 +190,6 @@ def _start(paths: StatePaths, settings: Settings, lock: int, progress: Progress)
     write_settings(paths, settings)
     _write_files(paths, settings)
     if settings.extent is Extent.CLUSTER:
-        cleanup.make_mount_points()
         _install_gpus(paths, settings, progress)
     _launch_supervisor(paths, settings, lock)
 

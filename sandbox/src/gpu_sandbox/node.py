@@ -32,6 +32,9 @@ _KERNEL_SETTINGS = {
 
 # kubelet's device plugin socket has this path whatever its root directory is, and charts of other vendors expect it.
 KUBELET_DEFAULT_ROOT = Path("/var/lib/kubelet")
+# Says that the directory was made as a mount point for sandboxes and goes with the last of them. Removing a directory
+# that another namespace has something mounted on would unmount it there.
+MOUNT_POINT_MARK = ".made-by-gpu-sandbox"
 
 _CGROUP_ROOT = Path("/sys/fs/cgroup")
 
@@ -83,6 +86,10 @@ def clear(directory: Path) -> None:
 
 
 def _put_over(paths: StatePaths) -> None:
+    # Here and not before the start: from now on this sandbox's control groups keep another's `down` from removing it.
+    if not KUBELET_DEFAULT_ROOT.exists():
+        KUBELET_DEFAULT_ROOT.mkdir()
+        (KUBELET_DEFAULT_ROOT / MOUNT_POINT_MARK).touch()
     covers = {paths.node / "var-log": Path("/var/log"), paths.kubelet: KUBELET_DEFAULT_ROOT}
     for own, path_on_host in covers.items():
         own.mkdir(parents=True, exist_ok=True)
