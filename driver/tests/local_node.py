@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -79,6 +79,7 @@ class LocalNode:
         self.gpus = gpus
         self.claims = claims or ClaimList()
         self.now = 0.0
+        self.while_waiting: Callable[[], None] = lambda: None
         root = Root(gpus.root, gpus.root)
         nodes = DeviceNodes(root, gpus.root / "proc/driver/nvidia", gpus.root / "proc/devices", gpus.root / "sys")
         locks = KeyedLocks()
@@ -100,6 +101,7 @@ class LocalNode:
             process_lock=process_lock,
             locks=locks,
             clock=lambda: self.now,
+            sleep=lambda _seconds: self.while_waiting(),
         )
         recover(
             checkpoint=self.checkpoint,

@@ -131,6 +131,30 @@ def test_a_device_is_never_given_to_two_claims(node: LocalNode) -> None:
     assert node.prepare(second) == [TWO_G, ONE_G]
 
 
+def test_a_device_whose_holder_is_on_its_way_out_is_waited_for(node: LocalNode) -> None:
+    """A pod deleted by force: the API has given its device to the next pod before kubelet unprepares the first."""
+    first, second = claim(("r", ONE_G)), claim(("r", ONE_G))
+    node.prepare(first)
+    node.claims.remove(first)
+    node.while_waiting = lambda: node.unprepare(first)
+
+    assert node.prepare(second) == [ONE_G]
+    assert node.prepared() == {second.uid: {ONE_G}}
+
+
+def test_waiting_for_a_device_ends(node: LocalNode) -> None:
+    first, second = claim(("r", ONE_G)), claim(("r", ONE_G))
+    node.prepare(first)
+    node.claims.deallocate(first)
+    waited: list[None] = []
+    node.while_waiting = lambda: waited.append(None)
+
+    with pytest.raises(PrepareError, match="which is not unprepared yet"):
+        node.prepare(second)
+    assert len(waited) * 0.25 == 15
+    assert node.prepared() == {first.uid: {ONE_G}}
+
+
 def test_administrative_access_neither_takes_nor_is_taken(node: LocalNode) -> None:
     user, admin = claim(("r", ONE_G)), claim(("r", ONE_G), admin=True)
     node.prepare(user)

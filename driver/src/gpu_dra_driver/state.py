@@ -34,11 +34,26 @@ STALE_AFTER_SECONDS = 300.0
 """How long a claim must be gone from the API before its devices are released here. A pod deleted by force leaves its containers
 running for a while; kubelet unprepares when they have stopped, and only if it cannot does this grace come to its end."""
 
+HANDOVER_SECONDS = 15.0
+"""How long a prepare waits for a device whose last claim the API has already let go of, but kubelet has not unprepared: the pod was
+deleted by force. A refusal would cost more: kubelet tries a pod again only at its next sync, by default after a minute or more. The
+call itself may take 45 s."""
+
+_HANDOVER_POLL_SECONDS = 0.25
+
 _CLAIM_UID = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,127}")
 
 
 class PrepareError(Exception):
     """A claim cannot be prepared; the text is shown to the user as an event of the pod."""
+
+
+class HeldError(PrepareError):
+    """Another claim, `holder`, is prepared on a device that this one needs."""
+
+    def __init__(self, text: str, holder: ClaimRecord) -> None:
+        super().__init__(text)
+        self.holder = holder
 
 
 class ClaimReader(Protocol):
@@ -67,6 +82,7 @@ class NodeState:
         process_lock: ProcessLock,
         locks: KeyedLocks,
         clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._pool = pool
         self._boot_id = boot_id
@@ -78,10 +94,25 @@ class NodeState:
         self._process_lock = process_lock
         self._locks = locks
         self._clock = clock
+        self._sleep = sleep
         self._missing_since: dict[str, float] = {}
 
     def prepare(self, ref: ClaimRef) -> tuple[PreparedDevice, ...]:
-        """Makes the claim's devices usable by containers. Safe to repeat. Raises PrepareError."""
+        """Makes the claim's devices usable by containers. Safe to repeat. Raises PrepareError.
+
+        Waits up to HANDOVER_SECONDS for a device whose holder is on its way out, with no lock held.
+        """
+        patience = int(HANDOVER_SECONDS / _HANDOVER_POLL_SECONDS)
+        while True:
+            try:
+                return self._prepare_now(ref)
+            except HeldError as error:
+                if patience == 0 or self._allocated_here(error.holder):
+                    raise
+            patience -= 1
+            self._sleep(_HANDOVER_POLL_SECONDS)
+
+    def _prepare_now(self, ref: ClaimRef) -> tuple[PreparedDevice, ...]:
         try:
             with self._process_lock.holding():
                 claim = self._read(ref)
@@ -130,8 +161,7 @@ class NodeState:
         """
         with self._process_lock.holding():
             for record in self._checkpoint.records():
-                claim = self._api.get_claim(record.namespace, record.name)
-                if claim is not None and claim.uid == record.uid and claim.ours(self._pool):
+                if self._allocated_here(record):
                     self._missing_since.pop(record.uid, None)
                     continue
                 since = self._missing_since.setdefault(record.uid, self._clock())
@@ -139,6 +169,11 @@ class NodeState:
                 if earlier_boot or self._clock() - since >= STALE_AFTER_SECONDS:
                     log.warning("releasing stale claim %s: it is gone from the API or no longer allocated here", record)
                     self._release(record.uid)
+
+    def _allocated_here(self, record: ClaimRecord) -> bool:
+        """Whether the API still has this very claim with a device of this node."""
+        claim = self._api.get_claim(record.namespace, record.name)
+        return claim is not None and claim.uid == record.uid and bool(claim.ours(self._pool))
 
     def _read(self, ref: ClaimRef) -> Claim:
         claim = self._api.get_claim(ref.namespace, ref.name)
@@ -204,9 +239,10 @@ class NodeState:
                 continue
             for mine in record.devices:
                 if any(_conflict(mine, theirs) for theirs in other.devices):
-                    raise PrepareError(
+                    raise HeldError(
                         f"requested device {mine.name} is already allocated to different claim {other.uid} "
-                        f"({other.namespace}/{other.name}), which is not unprepared yet"
+                        f"({other.namespace}/{other.name}), which is not unprepared yet",
+                        other,
                     )
 
     def _release(self, uid: str) -> None:

@@ -72,6 +72,28 @@ class Demo:
         return self.cluster.sandbox("stack", *arguments).stdout
 
 
+def claiming_pod(name: str, device_class: str, container: dict[str, Any]) -> dict[str, Any]:
+    """A claim and a pod of that name in the namespace default, as one List."""
+    request = {"name": "gpu", "exactly": {"deviceClassName": device_class}}
+    metadata = {"name": name, "namespace": "default"}
+    claim = {
+        "apiVersion": "resource.k8s.io/v1",
+        "kind": "ResourceClaim",
+        "metadata": metadata,
+        "spec": {"devices": {"requests": [request]}},
+    }
+    spec = {
+        "restartPolicy": "Never",
+        "resourceClaims": [{"name": "gpu", "resourceClaimName": name}],
+        "containers": [{**container, "resources": {"claims": [{"name": "gpu"}]}}],
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "List",
+        "items": [claim, {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}],
+    }
+
+
 def eventually(look: Callable[[], Found | None], seconds: float, what: str) -> Found:
     """The first value that is neither None nor an exception; an AssertionError naming `what` after `seconds`."""
     deadline = time.monotonic() + seconds

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.main_job.conftest import DRIVER_NAMESPACE, Demo, eventually
+from tests.e2e.main_job.conftest import DRIVER_NAMESPACE, Demo, claiming_pod, eventually
 
 
 def identity(demo: Demo) -> dict[str, Any]:
@@ -111,3 +111,23 @@ def test_another_service_account_cannot_publish_for_the_node(demo: Demo) -> None
 
     assert answer.returncode != 0
     assert "ValidatingAdmissionPolicy" in answer.stderr
+
+
+def test_a_pod_deleted_by_force_hands_its_slice_to_the_next(demo: Demo) -> None:
+    """The API gives the device away before kubelet has released it; the driver waits instead of refusing for a minute."""
+    container = {"name": "c", "image": demo.workload_image(), "command": ["sleep", "600"]}
+    devices = []
+    try:
+        for name in ("first", "second"):
+            pod = claiming_pod(name, "mig-3g.20gb", container)
+            demo.cluster.kubectl("apply", "-f", "-", stdin=json.dumps(pod))
+            demo.cluster.kubectl("wait", f"pod/{name}", "--for=jsonpath={.status.phase}=Running", "--timeout=40s")
+            claim = demo.get("resourceclaim", name)
+            devices += [result["device"] for result in claim["status"]["allocation"]["devices"]["results"]]
+            demo.cluster.kubectl("delete", f"pod/{name}", "--force", "--grace-period=0")
+            demo.cluster.kubectl("delete", f"resourceclaim/{name}")
+    finally:
+        for name in ("first", "second"):
+            demo.cluster.kubectl("delete", f"pod/{name}", f"resourceclaim/{name}", "--now", "--ignore-not-found")
+
+    assert devices[0] == devices[1], "first fit gives the second pod the slice that the first still held"

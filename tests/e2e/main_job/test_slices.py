@@ -9,35 +9,13 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.main_job.conftest import DRIVER_NAMESPACE, Demo
+from tests.e2e.main_job.conftest import DRIVER_NAMESPACE, Demo, claiming_pod
 
 PROFILES = {"large": "3g.20gb", "medium": "2g.10gb", "small": "1g.5gb"}
 
 
 def text(device: Any, attribute: str) -> str:
     return str(device["attributes"][attribute]["string"])
-
-
-def claiming_pod(name: str, device_class: str, container: dict[str, Any]) -> dict[str, Any]:
-    """A claim and a pod of that name in the namespace default, as one List."""
-    request = {"name": "gpu", "exactly": {"deviceClassName": device_class}}
-    metadata = {"name": name, "namespace": "default"}
-    claim = {
-        "apiVersion": "resource.k8s.io/v1",
-        "kind": "ResourceClaim",
-        "metadata": metadata,
-        "spec": {"devices": {"requests": [request]}},
-    }
-    spec = {
-        "restartPolicy": "Never",
-        "resourceClaims": [{"name": "gpu", "resourceClaimName": name}],
-        "containers": [{**container, "resources": {"claims": [{"name": "gpu"}]}}],
-    }
-    return {
-        "apiVersion": "v1",
-        "kind": "List",
-        "items": [claim, {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}],
-    }
 
 
 def held_device(demo: Demo, workload: str) -> Any:
