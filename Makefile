@@ -7,7 +7,7 @@ BIN := .venv/bin
 DRIVER_BIN := driver/.venv/bin
 # Where the sandbox keeps everything; a second value gives a second state, not a second cluster at the same time.
 STATE ?= /var/lib/gpu-sandbox
-# More for `sandbox up`: UP_FLAGS="--board h100-sxm5-80gb --gpus 4".
+# More for `sandbox up`: UP_FLAGS="--board h100-80gb-hbm3 --gpus 4".
 UP_FLAGS ?=
 export GPU_SANDBOX_STATE_DIR := $(STATE)
 # The repository's packages, never a neighbour's.

@@ -20,6 +20,7 @@ from gpu_catalog.boards import Board, CatalogError, load_catalog
 from gpu_catalog.layouts import (
     GpuLayout,
     GpuSlot,
+    LayoutError,
     Placement,
     builtin_mig_parted,
     format_counts,
@@ -97,7 +98,17 @@ def _layouts(board: Board, layout: str, gpus: int, config_file: Path | None) -> 
         return tuple(GpuLayout(index, mig_enabled=True, placements=placements) for index in range(gpus))
     file = parse_mig_parted(config_file.read_text(encoding="utf-8")) if config_file else builtin_mig_parted()
     pci_device_id = board.pci_device_ids[0] if board.pci_device_ids else ""
-    return file.resolve(layout, [GpuSlot(index, board, pci_device_id) for index in range(gpus)])
+    layouts = file.resolve(layout, [GpuSlot(index, board, pci_device_id) for index in range(gpus)])
+    if not layouts:
+        why = (
+            f"its entries are for other boards, and this one is {pci_device_id or 'of unknown PCI id'}"
+            if board.mig_capable
+            else "it has no MIG"
+        )
+        raise LayoutError(
+            [f"{layout} leaves {board.product_name} as it is: {why}. A layout can be spelt: 2x1g.10gb,1x3g.40gb"]
+        )
+    return layouts
 
 
 def _alike(board: Board, layouts: tuple[GpuLayout, ...], gpus: int) -> list[Gpu]:

@@ -76,6 +76,8 @@ def test_boards_are_listed_and_shown() -> None:
             ("4g.20gb + 4g.20gb do not fit one A100-SXM4-40GB: 4g.20gb needs units 0-3, which the first 4g.20gb takes"),
         ),
         (["plan", "a100-sxm4-40gb", "all-balance"], "unknown MIG layout 'all-balance', nearest: all-balanced"),
+        (["plan", "l4", "all-balanced"], "all-balanced leaves NVIDIA L4 as it is: it has no MIG"),
+        (["plan", "h100", "all-balanced"], "its entries are for other boards, and this one is 0x"),
         (["plan", "t4", "2x1g.5gb"], "Tesla T4 has no MIG, so it cannot be split into '1g.5gb'"),
         (["plan", "a100", "all-balanced"], "unknown board 'a100', nearest: a100-80gb-pcie"),
         (["plan", "h200", "mine", "--config-file", "nowhere.yaml"], "No such file or directory: 'nowhere.yaml'"),
