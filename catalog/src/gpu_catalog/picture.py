@@ -39,17 +39,25 @@ def draw_node(node: Node) -> RenderableType:
 def draw_pods(pods: Sequence[PodClaim]) -> RenderableType:
     if not pods:
         return Text("No pod has a claim on a GPU.")
-    table = _table("pod", "claim", "device", "node", "phase", folded=("pod", "claim"))
-    namespaces = {row.namespace for row in pods}
+    one_namespace = len({row.namespace for row in pods}) == 1
+    one_node = len({row.node for row in pods if row.node}) <= 1
+    columns = ("pod", "claim", "device", *(() if one_node else ("node",)), "phase")
+    table = _table(*columns, folded=("pod", "claim"))
     for row in pods:
-        table.add_row(
-            f"{row.namespace}/{row.pod}" if len(namespaces) > 1 else row.pod,
-            row.claim,
+        cells: list[str | Text] = [
+            row.pod if one_namespace else f"{row.namespace}/{row.pod}",
+            _claim_of(row),
             "\n".join(row.devices) or Text("none yet", "yellow"),
-            row.node or Text("none yet", "yellow"),
-            Text(row.phase, _PHASES.get(row.phase, "")),
-        )
+        ]
+        if not one_node:
+            cells.append(row.node or Text("none yet", "yellow"))
+        table.add_row(*cells, Text(row.phase, _PHASES.get(row.phase, "")))
     return table
+
+
+def _claim_of(row: PodClaim) -> str:
+    """The claim's name, without the pod's in front of it where the claim was made for the pod from a template."""
+    return f"…{row.claim.removeprefix(row.pod)}" if row.claim.startswith(f"{row.pod}-") else row.claim
 
 
 class Bars:

@@ -37,12 +37,14 @@ def fashion_mnist() -> Occupancy:
         "medium": ("gpu-0-mig-2g10gb-14-2", "q9w4z"),
         "small": ("gpu-0-mig-1g5gb-19-0", "b5n8t"),
     }
-    claims = [claim("fashion-mnist-waiting-gpu-m2c6v")]
-    pods = [pod("fashion-mnist-waiting-k4j7h", "fashion-mnist-waiting-gpu-m2c6v", phase="Pending", node="")]
+    claims = [claim("fashion-mnist-waiting-k4j7h-gpu-m2c6v")]
+    pods = [pod("fashion-mnist-waiting-k4j7h", "fashion-mnist-waiting-k4j7h-gpu-m2c6v", phase="Pending", node="")]
     for name, (device, suffix) in running.items():
         made = f"fashion-mnist-{name}"
-        claims.append(claim(f"{made}-gpu-{suffix}", device, pods=(f"{made}-{suffix}",), pool="gpu-sandbox-0"))
-        pods.append(pod(f"{made}-{suffix}", f"{made}-gpu-{suffix}", node="gpu-sandbox-0", generateName=f"{made}-"))
+        claims.append(claim(f"{made}-{suffix}-gpu-n8d3r", device, pods=(f"{made}-{suffix}",), pool="gpu-sandbox-0"))
+        pods.append(
+            pod(f"{made}-{suffix}", f"{made}-{suffix}-gpu-n8d3r", node="gpu-sandbox-0", generateName=f"{made}-")
+        )
     return occupancy(slices, claims, pods)
 
 
