@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gpu_sandbox.settings import DEFAULT_STATE_DIR, STATE_DIR_ENV
+from gpu_sandbox.settings import DEFAULT_STATE_DIR, STATE_DIR_ENV, StatePaths
 from gpu_sandbox.standins.install import environment, pulumi_binary
 from gpu_sandbox.toolchain import NotBuiltError
 from gpu_sandbox.toolchain.official import official_pulumi
@@ -23,6 +23,10 @@ def pulumi_command(
     ] = DEFAULT_STATE_DIR,
 ) -> None:
     """Run Pulumi against the sandbox, with its own state, secrets and plugins."""
+    if not StatePaths(state_dir).settings.is_file():
+        # Pulumi's files in a folder without a sandbox would keep `sandbox up` from making one there.
+        typer.echo(f"sandbox pulumi: there is no sandbox in {state_dir}; start one with `sandbox up`", err=True)
+        raise typer.Exit(3)
     try:
         environ = environment(state_dir)
         binary = pulumi_binary(official_pulumi())

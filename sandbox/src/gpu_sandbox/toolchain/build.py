@@ -17,13 +17,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from gpu_sandbox.toolchain.cache import binary_path, links_path, missing_tools, toolchain_cache
+from gpu_sandbox.toolchain.cache import binary_path, go_scratch, links_path, missing_tools, toolchain_cache
 from gpu_sandbox.toolchain.go import fetch_go, find_go
 from gpu_sandbox.toolchain.official import official_pulumi
 from gpu_sandbox.toolchain.table import Table, Tool
 
-FREE_BYTES_NEEDED = 8 * 2**30
-"""A cold build's peak in the Go module and build caches, measured at 6.1 GiB, with room to spare."""
+FREE_BYTES_NEEDED = 13 * 2**30
+"""A cold build's peak in Go's module and build caches, measured at 11.2 GiB, and the programs themselves."""
 
 
 class BuildError(Exception):
@@ -60,14 +60,15 @@ def _sole_builder(say: Callable[[str], None]) -> Iterator[None]:
 
 
 def _environment(go: Path) -> dict[str, str]:
-    # GOFLAGS of the user could switch off the go.sum check or change the build; a C compiler must not matter either.
-    return {
-        **os.environ,
+    scratch = go_scratch()
+    chosen = {
+        # GOFLAGS of the user could switch off the go.sum check or change the build; a C compiler must not matter either.
         "CGO_ENABLED": "0",
-        "GOFLAGS": "-mod=readonly",
+        "GOFLAGS": "-mod=readonly -modcacherw",
         "GOWORK": "off",
         "PATH": f"{go.parent}:{os.environ['PATH']}",
     }
+    return {"GOCACHE": str(scratch / "build"), "GOMODCACHE": str(scratch / "modules"), **os.environ, **chosen}
 
 
 def _expected_packages(go: Path, module: Path, tool: Tool, environment: dict[str, str]) -> int:
@@ -141,6 +142,16 @@ def _wanted(table: Table, *, with_official: bool) -> tuple[Tool, ...]:
     return tuple(tool for tool in table.tools if not (tool.unless_official and skip_official))
 
 
+def _require_space(share: float) -> None:
+    """Raise BuildError unless there is room for building this share of the programs."""
+    free, needed = shutil.disk_usage(toolchain_cache()).free, FREE_BYTES_NEEDED * share
+    if free < needed:
+        raise BuildError(
+            f"{free / 2**30:.1f} GiB free under {toolchain_cache()}, and the build needs up to {needed / 2**30:.1f} GiB until it is done. "
+            "Free some, or set GPU_SANDBOX_CACHE to a folder on a larger disk."
+        )
+
+
 def build(table: Table, report: Report, say: Callable[[str], None]) -> Path:
     """Build what is missing and return the folder of links.
 
@@ -155,18 +166,14 @@ def build(table: Table, report: Report, say: Callable[[str], None]) -> Path:
     with _sole_builder(say):
         todo = tuple(tool for tool in missing_tools(table) if tool in wanted)
         if todo:
-            free = shutil.disk_usage(toolchain_cache()).free
-            if free < FREE_BYTES_NEEDED:
-                raise BuildError(
-                    f"{free / 2**30:.1f} GiB free under {toolchain_cache()}, and a cold build needs up to {FREE_BYTES_NEEDED / 2**30:.0f} GiB. "
-                    "Free some, or point GPU_SANDBOX_CACHE, GOCACHE and GOMODCACHE at a larger disk."
-                )
+            _require_space(len(todo) / len(wanted))
             go = find_go(table)
             if go is None:
                 say(f"no Go {table.minimum_go} or newer here; fetching the pinned one into the cache")
                 go = fetch_go(table)
             for position, tool in enumerate(todo, start=1):
                 _build(go, table, tool, report, position=position, of=len(todo))
+            shutil.rmtree(go_scratch(), ignore_errors=True)
         return _link(table, tuple(tool for tool in wanted if binary_path(table, tool).is_file()))
 
 

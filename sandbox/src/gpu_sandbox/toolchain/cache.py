@@ -29,6 +29,11 @@ def toolchain_cache() -> Path:
     return cache_root() / "toolchain"
 
 
+def go_scratch() -> Path:
+    """Go's module and build caches while a build is unfinished: 11 GiB, worth keeping only until the last program is built."""
+    return toolchain_cache() / "go-scratch"
+
+
 def binary_path(table: Table, tool: Tool) -> Path:
     return toolchain_cache() / f"{tool.name}-{table.key(tool)}"
 

@@ -5,7 +5,10 @@ import stat
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from gpu_sandbox.cli import app as sandbox
+from gpu_sandbox.settings import STATE_DIR_ENV
 from gpu_sandbox.standins.install import environment, prepare, pulumi_binary
 from gpu_sandbox.toolchain.official import official_pulumi
 
@@ -78,3 +81,11 @@ def test_what_gets_installed_later_replaces_the_stand_in(tmp_path: Path) -> None
     installed.unlink()
     environment(state)
     assert "standins" in (plugins / KUBERNETES).read_text()
+
+
+def test_pulumi_without_a_sandbox_says_so_and_leaves_no_files(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    answer = CliRunner().invoke(sandbox, ["pulumi", "--", "version"], env={STATE_DIR_ENV: str(state)})
+    assert answer.exit_code == 3
+    assert "start one with `sandbox up`" in answer.output
+    assert not state.exists()
