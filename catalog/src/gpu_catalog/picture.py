@@ -6,6 +6,7 @@ words, so the picture reads the same in a log.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
@@ -19,6 +20,8 @@ _COLOURS = {"1": "cyan", "2": "green", "3": "yellow", "4": "magenta", "7": "blue
 """By compute slices of the profile, so that equal profiles look equal on every board."""
 _WHOLE = "white"
 _WIDEST = 113
+# What Kubernetes puts behind the pod's name: the claim's name in the pod, and five characters of chance.
+_MADE_FROM_TEMPLATE = re.compile(r"-.+-[a-z0-9]{5}")
 """Columns of bar beyond which a wider terminal makes nothing clearer."""
 _FIT = "MIG profiles, and how many fit one GPU"
 _PHASES = {"Running": "green", "Succeeded": "dim", "Pending": "yellow", "Failed": "red", "Terminating": "dim"}
@@ -56,8 +59,9 @@ def draw_pods(pods: Sequence[PodClaim]) -> RenderableType:
 
 
 def _claim_of(row: PodClaim) -> str:
-    """The claim's name, without the pod's in front of it where the claim was made for the pod from a template."""
-    return f"…{row.claim.removeprefix(row.pod)}" if row.claim.startswith(f"{row.pod}-") else row.claim
+    """The claim's name; of one made for the pod from a template, without the pod's name in front."""
+    rest = row.claim.removeprefix(row.pod)
+    return f"…{rest}" if rest != row.claim and _MADE_FROM_TEMPLATE.fullmatch(rest) else row.claim
 
 
 class Bars:

@@ -166,7 +166,7 @@ def test_show_draws_the_cluster(server: Answers, tmp_path: Path) -> None:
     assert lines[0] == "node-a  1 x NVIDIA A100-SXM4-40GB, 4 devices, 1 held"
     assert [part.strip() for part in lines[1].split("│")] == ["gpu-0", "1g.5gb", "1g.5gb", "2g.10gb", "3g.20gb", ""]
     assert [part.strip() for part in lines[2].split("│")] == ["", "free", "free", "free", "train", ""]
-    assert lines[-1].split() == ["train", "train-gpu", "gpu-0-mig-3g20gb-9-4", "node-a", "Running"]
+    assert lines[-1].split() == ["train", "train-gpu", "gpu-0-mig-3g20gb-9-4", "Running"]
 
 
 @pytest.mark.parametrize(
