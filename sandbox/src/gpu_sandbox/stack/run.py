@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gpu_sandbox.stack.recovery import find_leftovers
+from gpu_sandbox.stack.recovery import checkpoint_path, find_leftovers, mend_checkpoint
 
 REPOSITORY = Path(__file__).resolve().parents[4]
 PROJECT = "eks-gpu-dra"
@@ -48,7 +48,7 @@ class StackRunner:
 
     @property
     def _exists(self) -> bool:
-        return (self.backend / ".pulumi/stacks" / PROJECT / f"{STACK}.json").is_file()
+        return checkpoint_path(self.backend, PROJECT, STACK).is_file()
 
     def _pulumi(self, *arguments: str, directory: Path = REPOSITORY) -> None:
         command = ["pulumi", "--cwd", str(directory), "--non-interactive", *arguments, "--stack", STACK]
@@ -73,12 +73,18 @@ class StackRunner:
         config.write_text(with_salt(TRACKED_CONFIG.read_text(), salted.read_text() if salted.is_file() else ""))
         return "--config-file", str(config)
 
+    def _mend(self) -> None:
+        """What must be right before Pulumi is called at all."""
+        held_by = find_leftovers(self.backend, PROJECT, STACK).held_by
+        if held_by is not None:
+            raise StackError(
+                f"process {held_by} is running an update of this stack; wait for it or end it, then try again"
+            )
+        if mend_checkpoint(self.backend, PROJECT, STACK):
+            self.say("an earlier run was killed while it wrote the stack's state; going on from the state before")
+
     def _repair(self, config: tuple[str, str]) -> None:
         leftovers = find_leftovers(self.backend, PROJECT, STACK)
-        if leftovers.held_by is not None:
-            raise StackError(
-                f"process {leftovers.held_by} is running an update of this stack; wait for it or end it, then try again"
-            )
         if leftovers.stale_locks:
             self.say("an earlier run was interrupted; releasing its lock")
             self._pulumi("cancel", "--yes")
@@ -94,6 +100,7 @@ class StackRunner:
         Raises:
             StackError: the update failed, or another one is running.
         """
+        self._mend()
         config = self._config()
         self._repair(config)
         self._pulumi("up", "--yes", "--skip-preview", *config, *extra)
@@ -104,6 +111,7 @@ class StackRunner:
         Raises:
             StackError: the program or a policy failed.
         """
+        self._mend()
         self._pulumi("preview", "--diff", *self._config(), *extra)
 
     def destroy(self, extra: Sequence[str] = ()) -> None:
@@ -112,6 +120,7 @@ class StackRunner:
         Raises:
             StackError: something could not be destroyed.
         """
+        self._mend()
         if not self._exists:
             self.say("no sandbox stack to destroy")
             return

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from gpu_sandbox.stack.recovery import Leftovers, find_leftovers
+from gpu_sandbox.stack.recovery import Leftovers, checkpoint_path, find_leftovers, mend_checkpoint
 from gpu_sandbox.stack.run import with_salt
 
 
@@ -79,6 +79,46 @@ def test_an_empty_or_torn_checkpoint_has_nothing_pending(tmp_path: Path, checkpo
     write(tmp_path / ".pulumi/stacks/shop/dev.json", checkpoint)
 
     assert find_leftovers(tmp_path, "shop", "dev").pending == ()
+
+
+WHOLE = {"version": 3, "checkpoint": {"latest": {"resources": []}}}
+
+
+@pytest.mark.parametrize(
+    ("torn", "copy", "mended", "after"),
+    [
+        (None, None, False, None),
+        (WHOLE, None, False, WHOLE),
+        (WHOLE, {"version": 2}, False, WHOLE),
+        ("", WHOLE, True, WHOLE),
+        ('{"version": 3, "check', WHOLE, True, WHOLE),
+        (None, WHOLE, True, WHOLE),
+        ("", None, True, None),
+        ("", "", True, None),
+    ],
+)
+def test_a_torn_checkpoint_gives_way_to_the_copy_before_it(
+    tmp_path: Path, torn: Any, copy: Any, mended: bool, after: Any
+) -> None:
+    path = checkpoint_path(tmp_path, "shop", "dev")
+    for target, content in ((path, torn), (path.with_name("dev.json.bak"), copy)):
+        if content is not None:
+            write(target, content)
+
+    assert mend_checkpoint(tmp_path, "shop", "dev") == mended
+
+    assert (json.loads(path.read_text()) if path.exists() else None) == after
+    assert path.with_name("dev.json.torn").exists() == (mended and torn is not None)
+
+
+def test_torn_attributes_go_and_whole_ones_stay(tmp_path: Path) -> None:
+    whole = write(tmp_path / ".pulumi/stacks/shop/dev.json.attrs", {"md5": ""})
+    torn = write(tmp_path / ".pulumi/locks/organization/shop/dev/1.json.attrs", "")
+
+    mend_checkpoint(tmp_path, "shop", "dev")
+
+    assert whole.exists()
+    assert not torn.exists()
 
 
 @pytest.mark.parametrize(
