@@ -5,7 +5,7 @@ SHELL := /bin/bash
 
 BIN := .venv/bin
 DRIVER_BIN := driver/.venv/bin
-# Where the sandbox keeps everything; a second value gives a second state, not a second cluster at the same time.
+# Where the sandbox keeps everything. A second cluster beside it needs its own: STATE=/var/lib/other UP_FLAGS="--api-port 7443".
 STATE ?= /var/lib/gpu-sandbox
 # More for `sandbox up`: UP_FLAGS="--board h100-80gb-hbm3 --gpus 4".
 UP_FLAGS ?=
