@@ -137,8 +137,8 @@ def _link(table: Table, tools: tuple[Tool, ...]) -> Path:
     return links
 
 
-def _wanted(table: Table, *, with_official: bool) -> tuple[Tool, ...]:
-    skip_official = with_official and official_pulumi() is not None
+def _wanted(table: Table) -> tuple[Tool, ...]:
+    skip_official = official_pulumi() is not None
     return tuple(tool for tool in table.tools if not (tool.unless_official and skip_official))
 
 
@@ -159,7 +159,7 @@ def build(table: Table, report: Report, say: Callable[[str], None]) -> Path:
         BuildError: modules could not be fetched, a compile failed, or the disk is too full to start.
         GoMissingError: there is no Go and none could be fetched.
     """
-    wanted = _wanted(table, with_official=True)
+    wanted = _wanted(table)
     links = links_path(table)
     if (links / ".complete").is_file() and all((links / tool.name).is_file() for tool in wanted):
         return links

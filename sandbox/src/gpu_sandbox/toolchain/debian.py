@@ -41,6 +41,7 @@ PACKAGES = (
     Package("debootstrap", "makes the images' base", ("debootstrap",)),
     Package("gcc", "compiles the simulated NVML library", ("cc", "gcc")),
     Package("libc6-dev", "compiles the simulated NVML library", ("/usr/include/stdio.h",)),
+    Package("busybox-static", "the small image of the end-to-end tests", ("/bin/busybox",)),
     Package("ca-certificates", "downloads are checked against it", ("/etc/ssl/certs/ca-certificates.crt",)),
 )
 
